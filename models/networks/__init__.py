@@ -1,0 +1,1 @@
+"""Plain modules under the key names that their papers published."""

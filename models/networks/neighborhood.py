@@ -1,0 +1,110 @@
+"""Exact two-dimensional neighbourhood attention (Hassani et al. 2023, arXiv 2204.07143).
+
+Every query attends to the `kernel_size` x `kernel_size` keys around it; at a border the window is
+shifted inward, so each query has the same number of keys. Queries are taken in square tiles, each
+with the halo of keys that its windows reach, and attend under a mask: one call of PyTorch's fused
+attention a strip of tiles, no compiled extension.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+TILE = 8
+STRIP_BYTES = 24 * 2**20  # gathered queries, keys and values held at a time
+
+
+class _Axis(NamedTuple):
+    """One axis cut into tiles: which queries and keys each tile takes, and which of them meet."""
+
+    queries: Tensor  # [tiles, TILE] positions; the last tile repeats the last one
+    keys: Tensor  # [tiles, halo] positions
+    near: Tensor  # [tiles, TILE, halo] whether the key lies in the query's window
+
+
+def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor:
+    """Attend over each query's neighbourhood, softmax scale 1.
+
+    Args:
+        q, k, v: [B, H, W, heads, d], any floating dtype.
+        kernel_size: odd window side; H and W must not be smaller.
+
+    Returns:
+        [B, H, W, heads, d] in the dtype of `v`.
+    """
+    height, width = q.shape[1:3]
+    if kernel_size % 2 == 0 or kernel_size > min(height, width):
+        raise ValueError(
+            f"Neighbourhood attention needs an odd window no larger than the grid; "
+            f"got {kernel_size} on {height}x{width}."
+        )
+    if fused := _fused_kernels(q.device.type):
+        return fused(q, k, v, kernel_size=kernel_size, scale=1.0)
+
+    rows, columns = (_cut(n, kernel_size, q.device) for n in (height, width))
+    out = torch.empty_like(v)
+    bytes_per_row = (TILE * TILE + 2 * rows.keys.shape[1] * columns.keys.shape[1]) * (
+        len(columns.queries) * v.element_size() * q.shape[0] * q.shape[3] * q.shape[4]
+    )
+    strip = max(1, STRIP_BYTES // bytes_per_row)
+    for first in range(0, len(rows.queries), strip):
+        band = _Axis(*(part[first : first + strip] for part in rows))
+        tiles = F.scaled_dot_product_attention(
+            _gather(q, band.queries, columns.queries),
+            _gather(k, band.keys, columns.keys),
+            _gather(v, band.keys, columns.keys),
+            attn_mask=_meet(band, columns),
+            scale=1.0,
+        )
+        top, bottom = first * TILE, min((first + strip) * TILE, height)
+        out[:, top:bottom] = rearrange(
+            tiles,
+            "(n m) (b heads) (i j) d -> b (n i) (m j) heads d",
+            n=len(band.queries),
+            b=q.shape[0],
+            i=TILE,
+        )[:, : bottom - top, :width]
+    return out
+
+
+def _gather(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """[B, H, W, heads, d] -> [tiles, B * heads, positions, d], tiles row-major."""
+    tiles = x[:, rows][:, :, :, columns]
+    return rearrange(tiles, "b n i m j heads d -> (n m) (b heads) (i j) d")
+
+
+def _meet(rows: _Axis, columns: _Axis) -> Tensor:
+    """The mask of the tiles of a band, [tiles, 1, TILE * TILE, halo * halo], True where allowed."""
+    near = rows.near[:, None, :, None, :, None] & columns.near[None, :, None, :, None, :]
+    return rearrange(near, "n m i j a b -> (n m) 1 (i j) (a b)")
+
+
+@lru_cache(maxsize=64)
+def _cut(length: int, kernel_size: int, device: torch.device) -> _Axis:
+    """Cut an axis of `length` positions into tiles; windows shift inward at both ends."""
+    tiles = -(-length // TILE)
+    halo = min(length, TILE + kernel_size - 1)
+    start = (torch.arange(tiles) * TILE - kernel_size // 2).clamp(0, length - halo)
+    keys = start[:, None] + torch.arange(halo)
+    queries = torch.arange(tiles * TILE).reshape(tiles, TILE).clamp(max=length - 1)
+    window = (queries - kernel_size // 2).clamp(0, length - kernel_size)
+    offset = keys[:, None, :] - window[:, :, None]
+    near = (offset >= 0) & (offset < kernel_size)
+    return _Axis(queries.to(device), keys.to(device), near.to(device))
+
+
+@lru_cache(maxsize=1)
+def _fused_kernels(device_type: str) -> Callable[..., Tensor] | None:
+    """natten's kernels where they are installed and compiled for this GPU, never needed."""
+    if device_type != "cuda":
+        return None
+    try:
+        import natten  # noqa: TID251  the one place that may look for it
+    except Exception:  # a broken binary package fails in many ways; the plain form serves
+        return None
+    return natten.na2d if getattr(natten, "HAS_LIBNATTEN", False) else None
