@@ -1,0 +1,165 @@
+"""From a file to tensors under plain names; the only place that reads weights.
+
+Reads safetensors lazily, and PyTorch pickles with `weights_only=True`, so that no checkpoint ever
+runs code.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+StateDict = dict[str, Tensor]
+
+EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot serve; the message says what was wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weight file holds, whatever its container."""
+
+    name: str
+    """The file's name, for messages."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Every tensor's name and shape, in the file's order."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the container tells beside the tensors: hyperparameters, training record."""
+    averages: tuple[Tensor, ...] = ()
+    """Exponential moving averages of the trained network's parameters, in its own order."""
+    tensors: Mapping[str, Tensor] | None = None
+    """The tensors, where the container was read whole; None where `path` is read on demand."""
+    path: Path | None = None
+
+    def part(self, prefix: str) -> StateDict:
+        """The tensors whose names begin with `prefix`, without it; the rest is not read."""
+        names = [name for name in self.shapes if name.startswith(prefix)]
+        if self.tensors is not None:
+            return {name.removeprefix(prefix): self.tensors[name] for name in names}
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+    def part_shapes(self, prefix: str) -> dict[str, tuple[int, ...]]:
+        """As `part`, but the shapes alone."""
+        return {
+            name.removeprefix(prefix): shape
+            for name, shape in self.shapes.items()
+            if name.startswith(prefix)
+        }
+
+
+def fill(network: nn.Module, state: StateDict, name: str) -> None:
+    """Give a network its tensors, every one of them and no other.
+
+    Raises:
+        WeightsError: tensors are missing, left over or of another shape; names the file and the
+            first of each.
+    """
+    expected = network.state_dict()
+    faults = {
+        "lacks": [key for key in expected if key not in state],
+        "also holds": [key for key in state if key not in expected],
+        "has another shape for": [
+            key for key in expected if key in state and state[key].shape != expected[key].shape
+        ],
+    }
+    found = [
+        f"{what} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+        for what, keys in faults.items()
+        if keys
+    ]
+    if found:
+        raise WeightsError(
+            f"{name} does not fit the network it was taken for: it {', '.join(found)}."
+        )
+    network.load_state_dict(state, assign=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Open a weight file.
+
+    Raises:
+        WeightsError: the file is missing, not a weight file, damaged, or would execute code.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file {path.name}; put it into a model folder.")
+    if path.suffix not in EXTENSIONS:
+        raise WeightsError(
+            f"{path.name} is no weight file; expected one of {', '.join(EXTENSIONS)}."
+        )
+    return _safetensors(path) if path.suffix in (".safetensors", ".sft") else _pickle(path)
+
+
+def _safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path.name} is damaged or not a safetensors file ({error}); fetch it again."
+        ) from error
+    return Checkpoint(path.name, shapes, {**_config_beside(path), **_config(metadata)}, path=path)
+
+
+def _config(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Our own record in a file's metadata."""
+    return json.loads(metadata.get("restoreflow", "{}"))
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """The hyperparameters that the Hub's container keeps in `config.json` beside the weights."""
+    file = path.with_name("config.json")
+    if path.stem != "model" or not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{file.name} beside {path.name} is not JSON ({error}).") from error
+
+
+def _pickle(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path.name} holds more than tensors and would have to run code to load; "
+            "it was not opened. Ask for a safetensors file."
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise WeightsError(f"{path.name} is damaged or incomplete; fetch it again.") from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path.name} holds no state dict, but a {type(content).__name__}.")
+    return _unwrap(path.name, content)
+
+
+def _unwrap(name: str, content: Mapping[str, Any]) -> Checkpoint:
+    """The state dict inside a training checkpoint: Lightning's, or BasicSR's `params_ema`."""
+    wrappers = ("params_ema", "params", "state_dict")
+    state = next((content[key] for key in wrappers if key in content), content)
+    tensors = {
+        key.removeprefix("module."): value
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise WeightsError(f"{name} holds no tensors.")
+    return Checkpoint(
+        name,
+        {key: tuple(value.shape) for key, value in tensors.items()},
+        dict(content.get("hyper_parameters", {})),
+        tuple((content.get("ema") or {}).get("shadow_params", ())),
+        tensors,
+    )

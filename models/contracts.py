@@ -1,0 +1,106 @@
+"""What a loaded part promises, whatever paper it comes from.
+
+Pictures are [B, 3, H, W] in [0, 1]. A flow runs from its source at t = 0 to a clean picture at
+t = 1; families convert at their own edge.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+PIXEL = "pixel"
+
+Times = Literal["velocity", "segments", "two-time"]
+Origin = Literal["mean", "degraded", "noise"]
+Condition = Literal["none", "mean", "degraded"]
+
+Memory = Callable[[int, int, int, torch.dtype], int]
+"""(height, width, batch, dtype) -> bytes that one call needs beside the weights."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
+    """A network and what its caller must know of it."""
+
+    name: str
+    """What a person reads."""
+    network: nn.Module
+    memory: Memory
+    domain: str = PIXEL
+    """`pixel`, or the id of a latent space."""
+    channels: int = 3
+    multiple: int = 1
+    """Height and width must be multiples of this."""
+    minimum: int = 1
+    """Smallest height and width."""
+    native_size: int | None = None
+    """The size it was trained at and is at home in; None where any size is alike."""
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    """The precisions in which it is known to run."""
+    cast_whole: bool = False
+    """Whether its buffers follow the weights' precision, too."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Change the weights' precision in place; tables of frequencies stay as they are."""
+        if self.cast_whole:
+            self.network.to(dtype)
+        for parameter in self.network.parameters():
+            parameter.data = parameter.data.to(dtype)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PosteriorMean(Part):
+    """An estimate of E[clean | degraded], the answer of least mean squared error."""
+
+    predict: Callable[[Tensor], Tensor]
+    """The network's call."""
+    scale: int = 1
+    """How much larger the network's output is than its input."""
+
+    def estimate(self, degraded: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, 3, H * scale, W * scale], float32 on the input's device."""
+        estimate = self.predict(degraded.to(self.device, self.dtype))
+        return estimate.to(degraded.device, torch.float32)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Flow(Part):
+    """A learned velocity from a source to clean pictures."""
+
+    predict: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """The network's call: (state with its condition [B, C, H, W], t [B], s [B]) -> velocity."""
+    times: Times = "velocity"
+    origin: Origin = "mean"
+    """What stands at t = 0, before noise is added."""
+    condition: Condition = "none"
+    """What the network sees at every step beside the state."""
+    condition_channels: int = 0
+    noise_std: float | None = None
+    """Std of the source noise; None where the weights cannot tell."""
+    steps: int = 25
+    """The checkpoint's own number of steps."""
+    start: float = 0.0
+    """The first time that was trained."""
+
+    def velocity(self, x: Tensor, t: float, s: float, condition: Tensor | None = None) -> Tensor:
+        """Mean velocity over [t, s] at the state x [B, C, H, W], in float32 on x's device."""
+        state = x if condition is None else torch.cat([x, condition], dim=1)
+        t, s = (torch.full([len(x)], time, device=self.device) for time in (t, s))
+        return self.predict(state.to(self.device, self.dtype), t, s).to(x.device, torch.float32)

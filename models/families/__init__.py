@@ -1,0 +1,1 @@
+"""One file per paper: its keys, ranges, noise level, direction of time."""

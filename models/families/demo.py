@@ -1,0 +1,59 @@
+"""RestoreFlow's own demo weights: a small denoiser trained on procedural pictures (`training/`).
+
+One file holds both networks, `mean.*` (a NAFNet) and `flow.*` (a FlowUNet), and its training
+record as metadata.
+"""
+
+import torch
+
+from ..checkpoint import Checkpoint, WeightsError, fill
+from ..contracts import Flow, PosteriorMean
+from ..networks.flow_unet import FlowUNet, FlowUNetShape
+from . import restorer
+
+MEAN_PREFIX = "mean."
+FLOW_PREFIX = "flow."
+BYTES_PER_PIXEL_CHANNEL = 20
+"""Peak float32 activations of one call, a pixel and channel of the finest level."""
+
+
+def has_mean(checkpoint: Checkpoint) -> bool:
+    return f"{MEAN_PREFIX}intro.weight" in checkpoint.shapes
+
+
+def has_flow(checkpoint: Checkpoint) -> bool:
+    return f"{FLOW_PREFIX}conv_in.weight" in checkpoint.shapes
+
+
+def load_mean(checkpoint: Checkpoint) -> PosteriorMean:
+    """The posterior mean, through spandrel."""
+    return restorer.load(checkpoint, MEAN_PREFIX)
+
+
+def load_flow(checkpoint: Checkpoint) -> Flow:
+    """The flow, with the noise level and number of steps of its training record."""
+    state = checkpoint.part(FLOW_PREFIX)
+    try:
+        shape = FlowUNetShape.of(state)
+    except KeyError as error:
+        raise WeightsError(f"{checkpoint.name} lacks {error} of its flow.") from error
+    network = FlowUNet(*shape)
+    fill(network, state, checkpoint.name)
+    record = checkpoint.config.get("flow", {})
+
+    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
+        area = height * width
+        return batch * area * shape.widths[0] * BYTES_PER_PIXEL_CHANNEL * dtype.itemsize // 4
+
+    return Flow(
+        name=f"{checkpoint.name} (RestoreFlow demo)",
+        network=network.eval().requires_grad_(False),
+        predict=network,
+        memory=memory,
+        channels=shape.channels,
+        multiple=network.multiple,
+        minimum=network.multiple,
+        dtypes=(torch.bfloat16, torch.float16, torch.float32),
+        noise_std=record.get("noise_std"),
+        steps=record.get("steps", 25),
+    )

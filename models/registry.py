@@ -1,0 +1,65 @@
+"""The one list of model families, and loading a part from a file by what its keys say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .checkpoint import Checkpoint, WeightsError, read
+from .contracts import Part
+from .families import demo, pmrf, restorer
+
+POSTERIOR_MEAN = "posterior mean"
+FLOW = "flow"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One paper's way of storing its networks."""
+
+    name: str
+    roles: Mapping[str, tuple[Callable[[Checkpoint], bool], Callable[[Checkpoint], Part]]]
+    """Role -> (whether the file holds it, how to load it)."""
+
+
+FAMILIES = (
+    Family(
+        "RestoreFlow demo",
+        {POSTERIOR_MEAN: (demo.has_mean, demo.load_mean), FLOW: (demo.has_flow, demo.load_flow)},
+    ),
+    Family(
+        "PMRF",
+        {POSTERIOR_MEAN: (pmrf.has_mean, pmrf.load_mean), FLOW: (pmrf.has_flow, pmrf.load_flow)},
+    ),
+    Family("image restoration (spandrel)", {POSTERIOR_MEAN: (restorer.is_one, restorer.load)}),
+)
+
+
+def load(path: Path, role: str) -> Part:
+    """Load the part that plays `role` from a weight file, on the CPU, in the file's precision.
+
+    Raises:
+        WeightsError: the file cannot be read, is of no known family, or plays other roles only.
+    """
+    checkpoint = read(path)
+    held = []
+    for family in FAMILIES:
+        for name, (holds, build) in family.roles.items():
+            if name == role and holds(checkpoint):
+                # Modules draw initial weights before they load theirs; that is nobody's seed.
+                with torch.random.fork_rng(devices=[]):
+                    return build(checkpoint)
+        held += [f"the {name} of {family.name}" for name, (holds, _) in family.roles.items()
+                 if name != role and holds(checkpoint)]  # fmt: skip
+    if held:
+        raise WeightsError(
+            f"{checkpoint.name} holds {' and '.join(held)}, but no {role}; "
+            f"choose another file, or the loader for what it holds."
+        )
+    first = ", ".join(list(checkpoint.shapes)[:3])
+    known = ", ".join(family.name for family in FAMILIES if role in family.roles)
+    raise WeightsError(
+        f"{checkpoint.name} is of no family known as a {role} ({known}); "
+        f"its first keys are {first}."
+    )
