@@ -1,0 +1,1 @@
+"""Mathematics on plain callables and tensors."""

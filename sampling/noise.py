@@ -1,0 +1,24 @@
+"""Seeded noise that depends on nothing but the seed and the picture's place in its batch."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+SEEDS = 2**64
+
+
+def generator(seed: int, index: int = 0) -> torch.Generator:
+    """A CPU generator for picture `index` of a run seeded with `seed` in [0, 2^64)."""
+    return torch.Generator().manual_seed((seed + index) % SEEDS)
+
+
+def gaussian(shape: Sequence[int], seed: int, indices: Iterable[int]) -> Tensor:
+    """Standard normal noise [B, C, H, W] on the CPU, float32.
+
+    Args:
+        shape: (C, H, W) of one picture, unpadded and untiled.
+        seed: of the picture with index 0.
+        indices: the pictures' places in their batch.
+    """
+    return torch.stack([torch.randn(shape, generator=generator(seed, i)) for i in indices])

@@ -1,0 +1,143 @@
+"""The two halves of a restoration: the posterior mean, and the flow that starts from it."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.contracts import PIXEL, Flow, PosteriorMean
+from .integrate import SOLVERS, Step, integrate
+from .schedule import uniform
+from .tiling import Machine, Pieces, pad_to
+
+FROM_CHECKPOINT = -1.0
+"""The source noise of the checkpoint."""
+
+
+def posterior_mean(
+    part: PosteriorMean, degraded: Tensor, machine: Machine | None = None, tile: int = 0
+) -> Tensor:
+    """The answer of least mean squared error, clipped as PMRF clips it before its flow.
+
+    Args:
+        part: the estimator.
+        degraded: [B, 3, H, W] in [0, 1].
+        machine: where it runs.
+        tile: side of tiles; 0 takes whole pictures where memory allows.
+
+    Returns:
+        [B, 3, H, W] in [0, 1], float32. An estimator that enlarges is brought back by averaging.
+    """
+
+    def estimate(x: Tensor) -> Tensor:
+        mean = part.estimate(x)
+        return F.avg_pool2d(mean, part.scale) if part.scale > 1 else mean
+
+    padded = pad_to(degraded, part.multiple, part.minimum)
+    mean = _pieces(part, padded, machine, tile)(estimate, padded)
+    return mean[..., : degraded.shape[-2], : degraded.shape[-1]].clamp(0, 1)
+
+
+def sample(
+    flow: Flow,
+    image: Tensor,
+    noise: Tensor,
+    *,
+    steps: int = 0,
+    source_noise: float = FROM_CHECKPOINT,
+    solver: str = "euler",
+    stop_after: int = 0,
+    mask: Tensor | None = None,
+    tile: int = 0,
+    observe: Callable[[Step], None] = lambda step: None,
+    machine: Machine | None = None,
+) -> Tensor:
+    """Follow a flow in pixels from its source to a lifelike picture (Ohayon et al. 2025, alg. 2).
+
+    Args:
+        flow: in the pixel domain.
+        image: [B, 3, H, W] in [0, 1], what the flow works from: the posterior mean, or the
+            degraded picture for a flow trained on that.
+        noise: [B, 3, H, W], standard normal (`noise.gaussian`).
+        steps: 0 for the checkpoint's own number.
+        source_noise: std of the noise added at t = 0; -1 for the checkpoint's, 0 for none.
+        solver: a name in `SOLVERS`.
+        stop_after: steps after which the present estimate is the result; 0 for all.
+        mask: [1 or B, 1, H, W] in [0, 1], where the picture may change.
+        tile: side of tiles; 0 decides by the flow's native size and the free memory.
+        observe: sees every step, its tensors still padded.
+        machine: where it runs.
+
+    Returns:
+        [B, 3, H, W] in [0, 1], float32.
+
+    Raises:
+        ValueError: an argument out of range, or one that these weights need or refuse.
+    """
+    if flow.domain != PIXEL:
+        raise ValueError(
+            f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
+            "use the latent flow sampler."
+        )
+    if solver != "euler" and flow.times != "velocity":
+        raise ValueError(
+            f"{flow.name} gives mean velocities, for which only the solver euler is right; "
+            f"got {solver}."
+        )
+    times = uniform(steps or flow.steps, flow.start)
+    height, width = image.shape[-2:]
+    x = pad_to(start(flow, image, noise, source_noise), flow.multiple, flow.minimum)
+    conditions = [
+        pad_to(condition, flow.multiple, flow.minimum) for condition in conditioning(flow, image)
+    ]
+    pieces = _pieces(flow, x, machine, tile)
+    if not pieces.tiled:
+        x, conditions = x.to(flow.device), [c.to(flow.device) for c in conditions]
+
+    def field(x: Tensor, t: float, s: float) -> Tensor:
+        return pieces(lambda *planes: flow.velocity(planes[0], t, s, *planes[1:]), x, *conditions)
+
+    for step in integrate(SOLVERS[solver](field), x, times):
+        observe(step)
+        if step.i + 1 == stop_after:
+            break
+    restored = step.clean[..., :height, :width].to(image.device).clamp(0, 1)
+    return restored if mask is None else torch.lerp(image, restored, mask)
+
+
+def start(flow: Flow, image: Tensor, noise: Tensor, source_noise: float) -> Tensor:
+    """The state at t = 0: the picture plus noise, or noise alone.
+
+    Args:
+        flow: whose source it is.
+        image: [B, 3, H, W] in [0, 1].
+        noise: [B, 3, H, W], standard normal.
+        source_noise: its std; -1 for the checkpoint's.
+    """
+    std = flow.noise_std if source_noise == FROM_CHECKPOINT else source_noise
+    if std is None:
+        raise ValueError(
+            f"{flow.name} does not tell its source noise; set source_noise (PMRF was trained with "
+            "0.1, and with 0.025 for denoising)."
+        )
+    if std < 0:
+        raise ValueError(f"source_noise must be -1 (the checkpoint's) or at least 0; got {std}.")
+    noise = noise.to(image.device)
+    return std * noise if flow.origin == "noise" else image + std * noise
+
+
+def conditioning(flow: Flow, image: Tensor) -> list[Tensor]:
+    """What the network sees at every step beside the state: nothing, or the picture."""
+    if flow.condition == "none":
+        return []
+    return [image.mean(1, keepdim=True) if flow.condition_channels == 1 else image]
+
+
+def trade_off(faithful: Tensor, lifelike: Tensor, realism: float) -> Tensor:
+    """(1 - realism) * faithful + realism * lifelike; 0 and 1 return their picture bit for bit."""
+    return torch.lerp(faithful, lifelike, realism)
+
+
+def _pieces(part: Flow | PosteriorMean, x: Tensor, machine: Machine | None, tile: int) -> Pieces:
+    return Pieces(part, (len(x), *x.shape[-2:]), machine or Machine(), tile)

@@ -1,0 +1,122 @@
+"""Padding, tiles, and getting by on little memory."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from restoreflow.sampling.tiling import Machine, Pieces, blend_tiles, pad_to, tile_starts
+
+
+@dataclass
+class Net:
+    """What tiling knows of a network; its memory is one byte a pixel."""
+
+    multiple: int = 8
+    minimum: int = 16
+    native_size: int | None = None
+    dtype: torch.dtype = torch.float32
+
+    def memory(self, height, width, batch, dtype):
+        return height * width * batch
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 30), (16, 24), (33, 2)])
+def test_padding_reflects_to_a_size_the_network_takes(size):
+    x = torch.rand(2, 3, *size)
+    padded = pad_to(x, 8, 16)
+    assert all(side % 8 == 0 and side >= 16 for side in padded.shape[-2:])
+    assert torch.equal(padded[..., : size[0], : size[1]], x)
+    if min(size) > 1:
+        expected = torch.nn.functional.pad(x, (0, 1, 0, 1), mode="reflect")
+        grown = pad_to(x, 1, max(size) + 1)[..., : size[0] + 1, : size[1] + 1]
+        assert torch.equal(grown, expected) or size[0] != size[1]
+
+
+@pytest.mark.parametrize("length", [64, 65, 100, 512, 1000])
+@pytest.mark.parametrize("tile", [64, 96])
+def test_tiles_cover_the_axis_and_overlap_by_a_quarter(length, tile):
+    starts = tile_starts(length, tile)
+    assert starts[0] == 0
+    assert starts[-1] == max(length - tile, 0)
+    assert all(later - earlier <= tile - tile // 4 for earlier, later in zip(starts, starts[1:]))  # noqa: B905
+
+
+@pytest.mark.parametrize("size", [(40, 40), (64, 200), (129, 71)])
+def test_tiles_of_a_pointwise_function_are_the_whole(size):
+    x, y = torch.rand(2, 2, 3, *size)
+    whole = x * 2 - y.square()
+    tiled = blend_tiles(lambda a, b: a * 2 - b.square(), (x, y), 32)
+    assert torch.allclose(tiled, whole, atol=1e-6)
+
+
+def test_the_feather_hides_a_jump_between_tiles():
+    marks = iter(range(100))
+    tiled = blend_tiles(
+        lambda a: torch.full_like(a, next(marks) % 2), (torch.zeros(1, 1, 64, 256),), 64
+    )
+    assert tiled.diff(dim=-1).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("free", "batch", "tile"), [(1e9, 4, 256), (150e3, 2, 256), (70e3, 1, 256), (20e3, 1, 128)]
+)
+def test_little_memory_takes_fewer_pictures_then_tiles(free, batch, tile):
+    seen = []
+    x = torch.rand(4, 3, 256, 256)
+    pieces = Pieces(Net(), (4, 256, 256), Machine(free_bytes=lambda: free), 0)
+    out = pieces(lambda a: seen.append(a.shape) or a + 1, x)
+    assert torch.allclose(out, x + 1, atol=1e-6)
+    assert seen[0] == (batch, 3, tile, tile)
+
+
+def test_native_size_decides_the_tiles_of_large_pictures():
+    net = Net(native_size=64)
+    assert not Pieces(net, (1, 64, 48), Machine(), 0).tiled
+    assert Pieces(net, (1, 64, 72), Machine(), 0).tile == 64
+    assert Pieces(net, (1, 640, 72), Machine(), 128).tile == 128
+
+
+def test_running_out_of_memory_halves_and_says_so():
+    said, limit = [], 2 * 128 * 128
+
+    def hungry(a):
+        if a.shape[0] * a.shape[-1] * a.shape[-2] > limit:
+            raise MemoryError
+        return a * 3
+
+    machine = Machine(is_out_of_memory=lambda e: isinstance(e, MemoryError), tell=said.append)
+    pieces = Pieces(Net(), (4, 256, 256), machine, 0)
+    x = torch.rand(4, 1, 256, 256)
+    assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
+    assert said == [
+        "Out of memory: going on with 2 picture(s) at a time.",
+        "Out of memory: going on with 1 picture(s) at a time.",
+        "Out of memory: going on with 1 picture(s) at a time in tiles of 128 pixels.",
+    ]
+    assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
+    assert len(said) == 3
+
+
+def test_when_nothing_fits_one_sentence_says_what_to_do():
+    def full(a):
+        raise MemoryError
+
+    machine = Machine(is_out_of_memory=lambda e: isinstance(e, MemoryError))
+    with pytest.raises(
+        MemoryError, match="Not even one tile of 64 pixels fits into memory; unload"
+    ):
+        Pieces(Net(), (1, 256, 256), machine, 0)(full, torch.rand(1, 1, 256, 256))
+
+
+def test_other_errors_are_not_swallowed_and_calls_can_be_cancelled():
+    class Interrupted(Exception):  # noqa: N818
+        pass
+
+    def stop():
+        raise Interrupted
+
+    x = torch.rand(1, 1, 64, 64)
+    with pytest.raises(ZeroDivisionError):
+        Pieces(Net(), (1, 64, 64), Machine(), 0)(lambda a: 1 / 0, x)
+    with pytest.raises(Interrupted):
+        Pieces(Net(), (1, 64, 64), Machine(before_call=stop), 0)(lambda a: a, x)
