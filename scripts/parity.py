@@ -1,0 +1,340 @@
+"""Compare golden files with this implementation. Run by `run.py parity FILE...`.
+
+A golden file holds inputs, weights and outputs that the published code computed; its metadata and
+tensor names say which, never its own name. What is called here is what the nodes call.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _import_pack() -> None:
+    """Make the pack importable as `restoreflow` without ComfyUI, as the tests do."""
+    pack = ModuleType("restoreflow")
+    pack.__path__ = [str(ROOT)]
+    sys.modules["restoreflow"] = pack
+
+
+_import_pack()
+
+from restoreflow.models import registry  # noqa: E402
+from restoreflow.models.checkpoint import Checkpoint  # noqa: E402
+from restoreflow.models.families import pmrf, restorer  # noqa: E402
+from restoreflow.models.networks.neighborhood import neighborhood_attention  # noqa: E402
+from restoreflow.sampling import restore  # noqa: E402
+
+TOLERANCE = 1e-4
+ATTENTION_TOLERANCE = 1e-5
+
+
+class Golden(NamedTuple):
+    """A golden file's tensors and what it says of itself."""
+
+    name: str
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def weights(self, prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
+
+class Comparison(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    absolute: float
+    relative: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.absolute <= self.tolerance
+
+
+def compare(name: str, ours: Tensor, theirs: Tensor, tolerance: float = TOLERANCE) -> Comparison:
+    """The largest difference, absolute and relative to the largest expected value."""
+    if ours.shape != theirs.shape:
+        return Comparison(f"{name}: {list(ours.shape)}, not {list(theirs.shape)}", *[torch.inf] * 3)
+    difference = (ours.double() - theirs.double()).abs().max().item()
+    largest = theirs.double().abs().max().item()
+    return Comparison(name, difference, difference / max(largest, 1e-12), tolerance)
+
+
+def same(name: str, ours: object, theirs: object) -> Comparison:
+    """Equal or not, for what is no number."""
+    error = 0.0 if ours == theirs else torch.inf
+    return Comparison(name, error, error, 0.0)
+
+
+def as_checkpoint(parts: dict[str, dict[str, Tensor]], config: dict | None = None) -> Checkpoint:
+    """Tensors under prefixes, as a file would hold them."""
+    tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return Checkpoint("golden", shapes, config or {}, tensors=tensors)
+
+
+# Each kind of golden file
+
+
+def attention(golden: Golden) -> Iterator[Comparison]:
+    """Neighbourhood attention alone: case{i}.{q, k, v, out}, heads last, scale 1."""
+    for i, case in enumerate(golden.facts["cases"]):
+        q, k, v, out = (golden.tensors[f"case{i}.{name}"] for name in ("q", "k", "v", "out"))
+        ours = neighborhood_attention(q, k, v, case["kernel_size"])
+        yield compare(f"case{i}.out", ours, out, ATTENTION_TOLERANCE)
+
+
+def hdit(golden: Golden) -> Iterator[Comparison]:
+    """The flow network: case{n}.{x, t, v}, and activations of the first case."""
+    config = {"self_attns": golden.facts["config"]["self_attns"]}
+    flow = pmrf.load_flow(as_checkpoint({"model.": golden.weights("sd.")}, config))
+    names = [name for name, _ in flow.network.named_parameters()]
+    yield same("param_order", names, golden.facts["param_order"])
+    for case in golden.facts["cases"]:
+        x, t, v = (golden.tensors[case[name]] for name in ("x", "t", "v"))
+        prefix = case["x"].removesuffix("x") + "inter."
+        with recording(flow.network) as seen:
+            ours = flow.predict(x, t, t)
+        yield compare(case["v"], ours, v)
+        for name, theirs in golden.weights(prefix).items():
+            ours = seen[name][:1]
+            if ours.ndim == 4:
+                ours = ours[:, : theirs.shape[1], : theirs.shape[2]]
+            yield compare(prefix + name, ours, theirs)
+
+
+class recording:  # noqa: N801  reads as a verb
+    """Within it, a network's activations are kept under their golden names."""
+
+    def __init__(self, network: torch.nn.Module):
+        self.modules = {
+            "patch_in": network.patch_in,
+            "mapping_out": network.mapping,
+            "down0_block0_self_attn_out": network.down_levels[0][0].self_attn,
+            "mid_out": network.mid_level[-1],
+            "out_norm": network.out_norm,
+        }
+
+    def __enter__(self) -> dict[str, Tensor]:
+        seen: dict[str, Tensor] = {}
+        self.hooks = [
+            module.register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+            for name, module in self.modules.items()
+        ]
+        return seen
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def swinir(golden: Golden) -> Iterator[Comparison]:
+    """The posterior mean's network: case{n}.{x, y}, unclipped and uncropped, and its masks."""
+    state = golden.weights("sd.")
+    filled = dict(state)
+    restorer.fill_window_buffers(filled)
+    for name, facts in golden.facts.get("omitted_buffers", {}).items():
+        digest = hashlib.sha256(filled[name].numpy().tobytes()).hexdigest()
+        yield same(name, digest, facts["sha256"])
+    part = restorer.load(as_checkpoint({"": state}))
+    for case in golden.facts["cases"]:
+        yield compare(case["y"], part.network(golden.tensors[case["x"]]), golden.tensors[case["y"]])
+    for name, mask in golden.weights("aux.attn_mask_grid").items():
+        grid = tuple(int(side) for side in name.split("x"))
+        shifted = part.network.layers[0].residual_group.blocks[1]
+        yield compare(f"aux.attn_mask_grid{name}", shifted.calculate_mask(grid), mask, 0.0)
+
+
+def pipeline(golden: Golden) -> Iterator[Comparison]:
+    """Whole restorations, one for each variant of PMRF's experiments."""
+    for name, variant in golden.facts["variants"].items():
+        yield from one_variant(golden, name, variant)
+
+
+def one_variant(golden: Golden, name: str, variant: dict[str, Any]) -> Iterator[Comparison]:
+    """One experiment: its posterior mean, source, states and result."""
+    mean_prefix, flow_prefix = variant.get("mmse_prefix"), variant.get("net_prefix")
+    parts = {}
+    if mean_prefix:
+        parts["mmse_model."] = golden.weights(mean_prefix)
+    if flow_prefix:
+        parts["model."] = golden.weights(flow_prefix)
+    config = {**variant["init_kwargs"], "self_attns": golden.facts["hdit_config"]["self_attns"]}
+    checkpoint = as_checkpoint(parts, config)
+
+    degraded = golden.tensors[variant["y"]]
+    image = degraded.expand(-1, 3, -1, -1)
+    if mean_prefix:
+        estimator = pmrf.load_mean(checkpoint)
+        if (raw := golden.tensors.get(f"{name}.mmse_raw")) is not None:
+            yield compare(f"{name}.mmse_raw", estimator.network(degraded), raw)
+        image = restore.posterior_mean(estimator, image)
+    if not flow_prefix:
+        yield compare(variant["xhat"], image, golden.tensors[variant["xhat"]])
+        return
+    flow = pmrf.load_flow(checkpoint)
+    noise = golden.tensors[variant["noise"]]
+    yield from restoration(golden, name, variant, flow, image, noise)
+
+
+def restoration(golden, name, variant, flow, image, noise) -> Iterator[Comparison]:
+    """The flow sampler on a recorded noise, against the recorded states."""
+    if (source := golden.tensors.get(f"{name}.source")) is not None:
+        ours = restore.start(flow, image, noise, restore.FROM_CHECKPOINT)
+        yield compare(f"{name}.source", ours, source)
+    steps: list = []
+    result = restore.sample(flow, image, noise, steps=len(variant["t"]), observe=steps.append)
+    yield compare(
+        f"{name}.t",
+        torch.tensor([step.t for step in steps], dtype=torch.float64),
+        torch.tensor(variant["t"], dtype=torch.float64),
+    )
+    if (states := golden.tensors.get(f"{name}.x_t_seq")) is not None:
+        ours = torch.stack([step.end for step in steps]).reshape(states.shape)
+        yield compare(f"{name}.x_t_seq", ours, states)
+        last = states.reshape(len(steps), *image.shape)[-1]
+        yield compare(f"{name} (result)", result, last.clamp(0, 1))
+    if (last := golden.tensors.get(f"{name}.x_last")) is not None:
+        yield compare(f"{name}.x_last", steps[-1].end, last)
+        yield compare(f"{name} (result)", result, last.clamp(0, 1))
+
+
+def keys(golden: Golden) -> Iterator[Comparison]:
+    """Names, shapes and order of a whole network's tensors."""
+    shapes = {name: tuple(shape) for name, (shape, _) in golden.facts["keys"].items()}
+    if "model.patch_in.proj.weight" in shapes and "mmse_model.conv_first.1.weight" in shapes:
+        yield from flow_keys(select(shapes, "model."), "model.")
+        yield from mean_keys(select(shapes, "mmse_model."), "mmse_model.")
+    elif "patch_in.proj.weight" in shapes:
+        yield from flow_keys(shapes)
+        names = [name for name, _ in pmrf.build_network(shapes).named_parameters()]
+        yield same("param_order", names, golden.facts["param_order"])
+    else:
+        yield from mean_keys(shapes)
+
+
+def select(shapes: dict[str, tuple], prefix: str) -> dict[str, tuple]:
+    return {
+        name.removeprefix(prefix): shape
+        for name, shape in shapes.items()
+        if name.startswith(prefix)
+    }
+
+
+def flow_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison]:
+    """Of an HDiT built from the shapes."""
+    ours = {name: tuple(t.shape) for name, t in pmrf.build_network(shapes).state_dict().items()}
+    yield from same_keys(ours, shapes, prefix)
+
+
+def mean_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison]:
+    """Of a SwinIR as spandrel builds it; it holds the first convolution one name higher."""
+    zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    state = restorer.load(as_checkpoint({"": zeros})).network.state_dict()
+    ours = {
+        name.replace("conv_first.", "conv_first.1."): tuple(tensor.shape)
+        for name, tensor in state.items()
+    }
+    yield from same_keys(ours, shapes, prefix)
+
+
+def same_keys(ours: dict, theirs: dict, prefix: str) -> Iterator[Comparison]:
+    yield same(f"{prefix}* ({len(theirs)} names)", set(ours), set(theirs))
+    yield same(f"{prefix}* (shapes)", ours, theirs)
+    yield same(f"{prefix}* (order)", list(ours), list(theirs))
+
+
+def lightning(path: Path, goldens: list[Golden]) -> Iterator[Comparison]:
+    """A training checkpoint's moving averages, against the pipeline file given in the same call."""
+    reference = next((g for g in goldens if "variants" in g.facts), None)
+    if reference is None:
+        sys.exit(f"{path.name}: give the pipeline file that holds its weights in the same call.")
+    flow = registry.load(path, registry.FLOW)
+    ours = flow.network.state_dict()
+    for name, theirs in reference.weights("flow.").items():
+        yield compare(f"flow.{name}", ours[name], theirs)
+    mean = registry.load(path, registry.POSTERIOR_MEAN).network.state_dict()
+    for name, theirs in reference.weights("mmse_model.").items():
+        ours_name = name.replace("conv_first.1.", "conv_first.")
+        yield compare(f"mmse_model.{name}", mean[ours_name], theirs)
+
+
+KINDS: list[tuple[Callable[[Golden], bool], Callable[[Golden], Iterator[Comparison]]]] = [
+    (lambda g: "case0.q" in g.tensors, attention),
+    (lambda g: g.facts.get("arch") == "hdit" and "cases" in g.facts, hdit),
+    (lambda g: g.facts.get("arch") == "swinir" and "cases" in g.facts, swinir),
+    (lambda g: "variants" in g.facts and "hdit_config" in g.facts, pipeline),
+    (
+        lambda g: any(
+            name.endswith(("patch_in.proj.weight", "conv_first.1.weight"))
+            for name in g.facts.get("keys", ())
+        ),
+        keys,
+    ),
+]
+
+
+def read(path: Path) -> Golden:
+    """A safetensors file with its metadata, or a JSON file."""
+    if path.suffix == ".json":
+        return Golden(path.name, {}, json.loads(path.read_text(encoding="utf-8")))
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    text = next((metadata[k] for k in ("metadata_json", "info", "json") if k in metadata), "{}")
+    return Golden(path.name, tensors, json.loads(text))
+
+
+def comparisons(path: Path, golden: Golden | None, goldens: list[Golden]) -> Iterator[Comparison]:
+    """All comparisons that a file asks for."""
+    if golden is None:
+        return lightning(path, goldens)
+    runner = next((run for matches, run in KINDS if matches(golden)), None)
+    if runner is None:
+        sys.exit(f"{path.name} is no golden file that this version knows.")
+    return runner(golden)
+
+
+def main() -> None:
+    """Print one line a tensor; exit with 1 if one is out of tolerance."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="+", type=Path)
+    paths = parser.parse_args().file
+    for path in paths:
+        if not path.is_file():
+            sys.exit(f"There is no file {path}.")
+    files = [(path, None if path.suffix == ".ckpt" else read(path)) for path in paths]
+    goldens = [golden for _, golden in files if golden is not None]
+    failed = 0
+    with torch.inference_mode():
+        for path, golden in files:
+            print(f"{path.name}\n{'':2}{'tensor':<62}{'max abs':>10}{'max rel':>10}{'tol':>9}")
+            for line in comparisons(path, golden, goldens):
+                failed += not line.ok
+                print(
+                    f"{'':2}{line.name:<62}{line.absolute:>10.1e}{line.relative:>10.1e}"
+                    f"{line.tolerance:>9.0e}  {'ok' if line.ok else 'OUT OF TOLERANCE'}",
+                    flush=True,
+                )
+    if failed:
+        sys.exit(f"{failed} tensor(s) are out of tolerance.")
+
+
+if __name__ == "__main__":
+    main()
