@@ -1,0 +1,28 @@
+"""ComfyUI's skin: the nodes, in one list."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import degrade, host, load, restore
+
+NODES: list[type[io.ComfyNode]] = [
+    load.LoadPosteriorMean,
+    load.LoadFlow,
+    restore.PosteriorMean,
+    restore.SampleImage,
+    restore.TradeOff,
+    degrade.LoadDegradation,
+    degrade.ApplyDegradation,
+]
+
+
+class RestoreFlow(ComfyExtension):
+    """The pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        host.register()
+        return NODES
+
+
+async def comfy_entrypoint() -> RestoreFlow:
+    """What ComfyUI calls when it loads the pack."""
+    return RestoreFlow()

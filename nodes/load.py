@@ -1,0 +1,83 @@
+"""Loader nodes: from a weight file to one part of a restoration."""
+
+from comfy_api.latest import io
+
+from ..models import registry
+from . import host
+from .sockets import FLOW, POSTERIOR_MEAN
+
+
+def _weights() -> io.Combo.Input:
+    return io.Combo.Input(
+        "weights",
+        options=host.weight_names(),
+        default=host.DEMO_WEIGHTS,
+        tooltip="A file in models/restoreflow, or the demo's. What it holds is read from its keys, "
+        "never from its name; one file may hold several parts.",
+    )
+
+
+def _precision() -> io.Combo.Input:
+    return host.advanced(
+        io.Combo.Input(
+            "precision",
+            options=list(host.PRECISIONS),
+            default="auto",
+            tooltip="Precision of the weights. auto follows ComfyUI's own rules for your device; "
+            "float32 is the most exact and takes twice the memory.",
+        )
+    )
+
+
+class LoadPosteriorMean(io.ComfyNode):
+    """The estimator that a restoration starts from."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowLoadPosteriorMean",
+            display_name="Load Posterior Mean",
+            category="RestoreFlow/load",
+            description="Loads a posterior-mean estimator: the network whose answer has the least "
+            "mean squared error. PMRF's own and any restoration network that spandrel knows.",
+            search_aliases=["pmrf", "mmse", "denoiser", "swinir", "nafnet", "restore", "load"],
+            inputs=[_weights(), _precision()],
+            outputs=[
+                POSTERIOR_MEAN.Output(
+                    display_name="posterior mean", tooltip="For the node Posterior Mean."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, weights: str) -> bool | str:
+        return host.check_weights(weights)
+
+    @classmethod
+    def execute(cls, weights: str, precision: str) -> io.NodeOutput:
+        return io.NodeOutput(host.load(weights, registry.POSTERIOR_MEAN, precision))
+
+
+class LoadFlow(io.ComfyNode):
+    """The flow that makes a posterior mean lifelike."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowLoadFlow",
+            display_name="Load Flow",
+            category="RestoreFlow/load",
+            description="Loads a flow: the network that carries a posterior mean to a lifelike "
+            "picture. PMRF's HDiT and the demo's small U-Net.",
+            search_aliases=["pmrf", "rectified flow", "hdit", "load"],
+            inputs=[_weights(), _precision()],
+            outputs=[FLOW.Output(display_name="flow", tooltip="For a flow sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, weights: str) -> bool | str:
+        return host.check_weights(weights)
+
+    @classmethod
+    def execute(cls, weights: str, precision: str) -> io.NodeOutput:
+        return io.NodeOutput(host.load(weights, registry.FLOW, precision))

@@ -1,0 +1,192 @@
+"""Restoration nodes: the posterior mean, the flow, and the knob between them."""
+
+from comfy_api.latest import io
+
+from ..sampling.integrate import SOLVERS
+from ..sampling.noise import gaussian
+from ..sampling.restore import posterior_mean as estimate
+from ..sampling.restore import sample, trade_off
+from . import host
+from .picture import Picture
+from .sockets import FLOW, POSTERIOR_MEAN
+
+
+def seed_input(what: str) -> io.Int.Input:
+    """A seed whose picture i of a batch draws from seed + i."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=2**64 - 1,
+        control_after_generate=True,
+        tooltip=f"Seed of {what}. Picture i of a batch uses seed + i, drawn on the CPU: the result "
+        "is the same alone, in a batch, in tiles and on any device.",
+    )
+
+
+class PosteriorMean(io.ComfyNode):
+    """Least mean squared error, nothing invented."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowPosteriorMean",
+            display_name="Posterior Mean",
+            category="RestoreFlow/restore",
+            description="Restores with the least mean squared error: the average of all pictures "
+            "that fit the degraded one. Nothing is invented; fine texture stays smooth.",
+            search_aliases=["pmrf", "mmse", "denoise", "restore photo", "faithful"],
+            inputs=[
+                io.MultiType.Input(
+                    "posterior_mean",
+                    types=[POSTERIOR_MEAN, io.UpscaleModel],
+                    tooltip="From Load Posterior Mean, or any core upscale model (its enlargement "
+                    "is averaged back; one trained as a GAN is no posterior mean).",
+                ),
+                io.Image.Input("image", tooltip="The degraded photo, of any size; alpha is kept."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="posterior mean", tooltip="The faithful picture.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, posterior_mean, image) -> io.NodeOutput:
+        picture = Picture.of(image)
+        part = host.as_posterior_mean(posterior_mean)
+        mean = estimate(part, picture.rgb, host.ready(part, picture.rgb))
+        return io.NodeOutput(picture.image(mean))
+
+
+class SampleImage(io.ComfyNode):
+    """From the posterior mean to a lifelike picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowSampleImage",
+            display_name="Flow Sampler (Image)",
+            category="RestoreFlow/restore",
+            description="Carries the posterior mean along a flow to a lifelike picture, at the "
+            "least cost in mean squared error. Bypassed, it passes the posterior mean on.",
+            search_aliases=["pmrf", "rectified flow", "sampler", "restore photo", "lifelike"],
+            inputs=[
+                FLOW.Input("flow", tooltip="From Load Flow."),
+                io.Image.Input(
+                    "image",
+                    tooltip="What the flow works from: the posterior mean (for a flow trained on "
+                    "the degraded photo itself, that photo).",
+                ),
+                seed_input("the source noise"),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Number of steps; 0 takes the checkpoint's own. More steps look more "
+                    "lifelike and take longer. One step is worse than none.",
+                ),
+                io.Float.Input(
+                    "source_noise",
+                    default=-1.0,
+                    min=-1.0,
+                    max=10.0,
+                    step=0.005,
+                    tooltip="Std of the noise added to the posterior mean before the flow; -1 "
+                    "takes the checkpoint's own, 0 adds none.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="euler",
+                    tooltip="euler calls the network once a step, midpoint and heun twice.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the flow may change the picture; elsewhere the posterior mean "
+                    "stays exactly.",
+                ),
+                host.advanced(
+                    io.Int.Input(
+                        "stop_after",
+                        default=0,
+                        min=0,
+                        max=1000,
+                        tooltip="A heuristic: stop after so many steps and take the flow's present "
+                        "estimate of the picture; 0 runs all. Trade-Off is the knob with a proof.",
+                    )
+                ),
+                host.advanced(
+                    io.Int.Input(
+                        "tile",
+                        default=0,
+                        min=0,
+                        max=8192,
+                        step=64,
+                        tooltip="Side of the tiles in which large pictures are computed; 0 takes "
+                        "the size at which the flow was trained, and smaller on little memory.",
+                    )
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="lifelike", tooltip="The lifelike picture.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, flow, image, seed, steps, source_noise, solver, stop_after=0, tile=0, mask=None
+    ) -> io.NodeOutput:
+        picture = Picture.of(image)
+        restored = sample(
+            flow,
+            picture.rgb,
+            gaussian(picture.rgb.shape[1:], seed, range(len(picture.rgb))),
+            steps=steps,
+            source_noise=source_noise,
+            solver=solver,
+            stop_after=stop_after,
+            mask=picture.fit_mask(mask),
+            tile=tile,
+            observe=host.observer(steps or flow.steps, picture.rgb),
+            machine=host.ready(flow, picture.rgb),
+        )
+        return io.NodeOutput(picture.image(restored))
+
+
+class TradeOff(io.ComfyNode):
+    """The one knob."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowTradeOff",
+            display_name="Trade-Off",
+            category="RestoreFlow/restore",
+            description="Mixes the faithful and the lifelike picture. Moving the knob runs no "
+            "network again.",
+            search_aliases=["pmrf", "blend", "fidelity", "realism", "perception distortion"],
+            inputs=[
+                io.Image.Input("faithful", tooltip="The posterior mean: nothing invented."),
+                io.Image.Input("lifelike", tooltip="The flow's result."),
+                io.Float.Input(
+                    "realism",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="0 is the faithful picture, 1 the lifelike one. The mean squared error "
+                    "grows with the square of it.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The mixed picture.")],
+        )
+
+    @classmethod
+    def execute(cls, faithful, lifelike, realism) -> io.NodeOutput:
+        if faithful.shape[1:] != lifelike.shape[1:] or len(faithful) != len(lifelike):
+            raise ValueError(
+                "Trade-Off mixes two versions of the same pictures; got "
+                f"{list(faithful.shape)} and {list(lifelike.shape)} [B, H, W, C]."
+            )
+        return io.NodeOutput(trade_off(faithful, lifelike, realism))

@@ -1,0 +1,7 @@
+"""The pack's own socket types; core sockets serve wherever the meaning is equal."""
+
+from comfy_api.latest import io
+
+POSTERIOR_MEAN = io.Custom("POSTERIOR_MEAN")
+FLOW = io.Custom("FLOW")
+DEGRADATION = io.Custom("DEGRADATION")
