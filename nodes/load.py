@@ -21,6 +21,7 @@ def _precision() -> io.Combo.Input:
     return host.advanced(
         io.Combo.Input(
             "precision",
+            optional=True,
             options=list(host.PRECISIONS),
             default="auto",
             tooltip="Precision of the weights. auto follows ComfyUI's own rules for your device; "
@@ -54,7 +55,7 @@ class LoadPosteriorMean(io.ComfyNode):
         return host.check_weights(weights)
 
     @classmethod
-    def execute(cls, weights: str, precision: str) -> io.NodeOutput:
+    def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
         return io.NodeOutput(host.load(weights, registry.POSTERIOR_MEAN, precision))
 
 
@@ -79,5 +80,5 @@ class LoadFlow(io.ComfyNode):
         return host.check_weights(weights)
 
     @classmethod
-    def execute(cls, weights: str, precision: str) -> io.NodeOutput:
+    def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
         return io.NodeOutput(host.load(weights, registry.FLOW, precision))

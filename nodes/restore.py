@@ -110,6 +110,7 @@ class SampleImage(io.ComfyNode):
                 host.advanced(
                     io.Int.Input(
                         "stop_after",
+                        optional=True,
                         default=0,
                         min=0,
                         max=1000,
@@ -120,6 +121,7 @@ class SampleImage(io.ComfyNode):
                 host.advanced(
                     io.Int.Input(
                         "tile",
+                        optional=True,
                         default=0,
                         min=0,
                         max=8192,

@@ -1,0 +1,78 @@
+"""What every node promises to the person who drags it."""
+
+import ast
+import inspect
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PASSES_ON = {
+    "RestoreFlowPosteriorMean": "image",
+    "RestoreFlowSampleImage": "image",
+    "RestoreFlowTradeOff": "faithful",
+    "RestoreFlowApplyDegradation": "image",
+}
+"""What a bypassed node passes through: the first input of its output's type."""
+
+
+@pytest.fixture
+def schemas(nodes, host):
+    return {node: node.define_schema() for node in nodes.NODES}
+
+
+def test_ids_are_frozen(schemas):
+    assert [schema.node_id for schema in schemas.values()] == [
+        "RestoreFlowLoadPosteriorMean",
+        "RestoreFlowLoadFlow",
+        "RestoreFlowPosteriorMean",
+        "RestoreFlowSampleImage",
+        "RestoreFlowTradeOff",
+        "RestoreFlowLoadDegradation",
+        "RestoreFlowApplyDegradation",
+    ]
+
+
+def test_inputs_are_frozen_and_only_appended(schemas):
+    inputs = {s.node_id: [i.id for i in s.inputs] for s in schemas.values()}
+    assert inputs["RestoreFlowLoadPosteriorMean"][:2] == ["weights", "precision"]
+    assert inputs["RestoreFlowLoadFlow"][:2] == ["weights", "precision"]
+    assert inputs["RestoreFlowPosteriorMean"][:2] == ["posterior_mean", "image"]
+    assert inputs["RestoreFlowSampleImage"][:9] == [
+        *("flow", "image", "seed", "steps", "source_noise", "solver", "mask"),
+        *("stop_after", "tile"),
+    ]
+    assert inputs["RestoreFlowTradeOff"][:3] == ["faithful", "lifelike", "realism"]
+    assert inputs["RestoreFlowLoadDegradation"][:1] == ["preset"]
+    assert inputs["RestoreFlowApplyDegradation"][:3] == ["degradation", "image", "seed"]
+
+
+def test_everything_explains_itself(schemas):
+    for schema in schemas.values():
+        assert schema.category.startswith("RestoreFlow/")
+        assert len(schema.description) > 40
+        for part in (*schema.inputs, *schema.outputs):
+            assert part.tooltip, f"{schema.node_id}.{part.id or part.display_name} has no tooltip"
+        assert (ROOT / "web" / "docs" / f"{schema.node_id}.md").is_file()
+
+
+def test_bypass_passes_the_right_thing(schemas):
+    for schema in schemas.values():
+        kind = schema.outputs[0].io_type
+        through = next((i.id for i in schema.inputs if i.get_io_type() == kind), None)
+        assert through == PASSES_ON.get(schema.node_id)
+
+
+def test_a_node_unpacks_calls_one_function_and_packs(nodes):
+    for node in nodes.NODES:
+        source = textwrap.dedent(inspect.getsource(node.execute.__func__))
+        (function,) = ast.parse(source).body
+        assert function.end_lineno - function.lineno <= 25
+        assert not any(isinstance(part, (ast.For, ast.While)) for part in ast.walk(function))
+
+
+def test_unknown_schema_fields_are_left_out(host):
+    schema = host.schema(node_id="X", from_the_future=True, search_aliases=["y"])
+    assert schema.node_id == "X"
+    assert not hasattr(schema, "from_the_future")
