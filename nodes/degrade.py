@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..sampling.operators import PRESETS
+from ..sampling.operators import preset as find_preset
 from . import host
 from .picture import Picture
 from .restore import seed_input
@@ -35,7 +36,7 @@ class LoadDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: str) -> io.NodeOutput:
-        return io.NodeOutput(PRESETS[preset])
+        return io.NodeOutput(find_preset(preset))
 
 
 class ApplyDegradation(io.ComfyNode):

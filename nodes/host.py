@@ -39,13 +39,14 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-KEPT_PARTS = 3
+KEPT_FILES = 4
+"""Enough for two graphs whose posterior mean and flow come from files of their own."""
 
 log = logging.getLogger(__name__)
 
-_parts: OrderedDict[tuple, Part] = OrderedDict()
-"""Parts that stay loaded between prompts: the host's own cache forgets a loader's output as soon
-as another graph runs, and holds models by weak references only."""
+_parts: OrderedDict[tuple, dict[tuple[str, str], Part]] = OrderedDict()
+"""Parts that stay loaded between prompts, by file, then by (role, precision): the host's own cache
+forgets a loader's output as soon as another graph runs, and holds models by weak references."""
 _patchers: WeakKeyDictionary[Part, ModelPatcher] = WeakKeyDictionary()
 
 
@@ -116,18 +117,22 @@ def load(name: str, role: str, precision: str) -> Part:
     if path is None:
         raise WeightsError(check_weights(name))
     stat = os.stat(path)
-    key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size, role, precision)
-    if key not in _parts:
+    file = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
+    parts = _parts.get(file, {})
+    if (role, precision) not in parts:
         part = registry.load(Path(path), role)
         part.cast(_dtype(part, precision))
-        _parts[key] = part
-    _parts.move_to_end(key)
-    while len(_parts) > KEPT_PARTS:
+        parts[role, precision] = part
+    _parts[file] = parts
+    _parts.move_to_end(file)
+    while len(_parts) > KEPT_FILES:
         _parts.popitem(last=False)
-    return _parts[key]
+    return parts[role, precision]
 
 
 def _dtype(part: Part, precision: str) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise WeightsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision}.")
     wanted = PRECISIONS[precision]
     if wanted is None:
         wanted = mm.unet_dtype(mm.get_torch_device(), part.parameter_count, list(part.dtypes))

@@ -54,6 +54,17 @@ class GaussianNoise:
         return torch.round(y * 255) / 255 if self.eight_bit else y
 
 
+def preset(name: str) -> Degradation:
+    """The preset of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no degradation {name}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
 PRESETS: dict[str, Degradation] = {
     "Noise 25/255 (demo)": GaussianNoise("Gaussian noise 25/255", 25 / 255, eight_bit=True),
     "Noise 0.35 (PMRF denoising)": GaussianNoise("Gaussian noise 0.35", 0.35),

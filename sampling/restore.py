@@ -80,6 +80,8 @@ def sample(
             f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
             "use the latent flow sampler."
         )
+    if solver not in SOLVERS:
+        raise ValueError(f"The solver must be one of {', '.join(SOLVERS)}; got {solver}.")
     if solver != "euler" and flow.times != "velocity":
         raise ValueError(
             f"{flow.name} gives mean velocities, for which only the solver euler is right; "

@@ -13,7 +13,7 @@ from . import restorer
 
 MEAN_PREFIX = "mean."
 FLOW_PREFIX = "flow."
-BYTES_PER_PIXEL_CHANNEL = 20
+BYTES_PER_PIXEL_CHANNEL = 6
 """Peak float32 activations of one call, a pixel and channel of the finest level."""
 
 

@@ -6,15 +6,19 @@ discriminator does not, and only the user can know which it is.
 
 import re
 import warnings
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError
 from ..contracts import PosteriorMean
 
-BYTES_PER_PIXEL = {"NAFNet": 900, "SwinIR": 600}
-"""Peak activations of one float32 call a pixel, measured on the networks shipped or published."""
+BYTES_PER_PIXEL: dict[str, Callable[[nn.Module], int]] = {
+    "NAFNet": lambda network: 38 * network.intro.out_channels,
+    "SwinIR": lambda network: 600,
+}
+"""Peak activations of one float32 call, a pixel, measured by architecture."""
 OTHER_BYTES_PER_PIXEL = 1600
 """The host's own allowance for a network it does not know, rounded up."""
 
@@ -62,7 +66,8 @@ def from_descriptor(descriptor, name: str) -> PosteriorMean:
         )
     requirements = descriptor.size_requirements
     architecture = descriptor.architecture.id
-    bytes_per_pixel = BYTES_PER_PIXEL.get(architecture, OTHER_BYTES_PER_PIXEL)
+    measured = BYTES_PER_PIXEL.get(architecture, lambda network: OTHER_BYTES_PER_PIXEL)
+    bytes_per_pixel = measured(descriptor.model)
 
     def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
         area = height * width * descriptor.scale**2

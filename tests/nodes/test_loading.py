@@ -44,13 +44,13 @@ def test_a_part_is_read_once_and_again_when_its_file_changes(host, weights_folde
     assert host.load(path.name, registry.FLOW, "auto") is not first
 
 
-def test_only_the_last_parts_are_kept(host, weights_folder):
-    for i in range(5):
+def test_only_the_last_files_are_kept(host, weights_folder):
+    for i in range(host.KEPT_FILES + 1):
         shutil.copy(host.EMBEDDED / host.DEMO_WEIGHTS, weights_folder / f"{i}.safetensors")
     first = host.load("0.safetensors", registry.FLOW, "auto")
-    for i in range(1, 5):
+    for i in range(1, host.KEPT_FILES + 1):
         host.load(f"{i}.safetensors", registry.FLOW, "auto")
-    assert len(host._parts) == host.KEPT_PARTS
+    assert len(host._parts) == host.KEPT_FILES
     assert host.load("0.safetensors", registry.FLOW, "auto") is not first
 
 

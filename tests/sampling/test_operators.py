@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from restoreflow.sampling.operators import PRESETS, Degradation, GaussianNoise
+from restoreflow.sampling.operators import PRESETS, Degradation, GaussianNoise, preset
 
 
 @pytest.fixture(params=PRESETS)
@@ -30,6 +30,11 @@ def test_gaussian_noise_has_its_std():
     assert (
         torch.equal((y * 255).round(), y * 255) or (y * 255 - (y * 255).round()).abs().max() < 1e-4
     )
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(ValueError, match="There is no degradation fog; choose one of Noise 25/255"):
+        preset("fog")
 
 
 def test_the_prox_solves_its_problem():
