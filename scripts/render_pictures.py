@@ -1,0 +1,121 @@
+"""Renders the README's pictures and the template's thumbnail with the real host and front end.
+
+python scripts/render_pictures.py, with the environment's Python (`run.py` makes it). Writes
+docs/canvas.png, docs/before_after.jpg and workflows/restore_noisy_photo.jpg.
+"""
+
+import io
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import comfyui
+from canvas import Canvas, browser, canvas
+from client import Client
+from demo_photos import TRIAL, add_noise
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+TEMPLATE = "restore_noisy_photo"
+THUMBNAIL = ROOT / "workflows" / f"{TEMPLATE}.jpg"
+
+CAT = next(photo for photo in TRIAL if photo.name == "cat")
+PHOTO = replace(CAT, side=CAT.box[2] - CAT.box[0])  # at the file's own resolution
+DETAIL = (70, 66, 190, 166)
+"""Left, top, right, bottom: an eye and the fur around it."""
+
+ZOOM = 4
+MARGIN, STRIP = 12, 44
+INK, PAPER = (232, 232, 232), (24, 24, 26)
+
+
+def restore(page: Canvas, client: Client, photo: Path) -> tuple[Image.Image, Image.Image]:
+    """The posterior mean and the restored picture, from a run on the canvas."""
+    page.open(TEMPLATE)
+    page.set("LoadImage", "image", client.upload(photo))
+    page.run(seconds=600)
+    page.wait_for_pictures()
+    found = [page.results(title)[0] for title in ("Posterior mean (faithful)", "Restored")]
+    mean, restored = (Image.open(io.BytesIO(client.get("/view", **place))) for place in found)
+    return mean.convert("RGB"), restored.convert("RGB")
+
+
+def picture_of_canvas(page: Canvas) -> None:
+    """docs/canvas.png: the graph alone, without the front end's bars."""
+    page.page.evaluate("() => app.canvas.deselectAll?.()")
+    page.page.add_style_tag(content=".comfyui-body-top, .side-tool-bar-container { opacity: 0 }")
+    page.fit()
+    left, top, right, bottom = page.page.evaluate(
+        """() => {
+            const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas;
+            const frame = canvas.getBoundingClientRect();
+            const boxes = [...app.graph._nodes.map(n => [n.pos[0], n.pos[1] - 30, ...n.size]),
+                           ...app.graph._groups.map(g => [...g.pos, ...g.size])];
+            const x = v => frame.x + (v + offset[0]) * scale;
+            const y = v => frame.y + (v + offset[1]) * scale;
+            return [x(Math.min(...boxes.map(b => b[0]))), y(Math.min(...boxes.map(b => b[1]))),
+                    x(Math.max(...boxes.map(b => b[0] + b[2]))),
+                    y(Math.max(...boxes.map(b => b[1] + b[3])))];
+        }"""
+    )
+    clip = {
+        "x": left - MARGIN,
+        "y": top - MARGIN,
+        "width": right - left + 2 * MARGIN,
+        "height": bottom - top + 2 * MARGIN,
+    }
+    DOCS.mkdir(exist_ok=True)
+    page.page.screenshot(path=DOCS / "canvas.png", clip=clip)
+
+
+def before_after(pictures: dict[str, Image.Image]) -> Image.Image:
+    """The same enlarged detail of each picture, side by side, with captions."""
+    details = [picture.crop(DETAIL) for picture in pictures.values()]
+    width, height = (ZOOM * side for side in details[0].size)
+    size = (len(details) * (width + MARGIN) + MARGIN, height + MARGIN + STRIP)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, detail) in enumerate(zip(pictures, details, strict=True)):
+        x = MARGIN + number * (width + MARGIN)
+        sheet.paste(detail.resize((width, height), Image.Resampling.BICUBIC), (x, MARGIN))
+        place = (x + width // 2, height + MARGIN + STRIP // 2)
+        draw.text(place, caption, INK, ImageFont.load_default(22), anchor="mm")
+    return sheet
+
+
+def thumbnail(before: Image.Image, after: Image.Image, side: int = 400) -> Image.Image:
+    """Left of a slanted line before, right of it after."""
+    before, after = (
+        picture.resize((side, side), Image.Resampling.LANCZOS) for picture in (before, after)
+    )
+    top, bottom = 0.56 * side, 0.44 * side
+    left = Image.new("L", (side, side))
+    ImageDraw.Draw(left).polygon([(0, 0), (top, 0), (bottom, side), (0, side)], 255)
+    split = Image.composite(before, after, left)
+    ImageDraw.Draw(split).line([(top, 0), (bottom, side)], "white", 4)
+    return split
+
+
+def main() -> None:
+    if browser() is None:
+        raise SystemExit("no Chromium was found: install it, or set RESTOREFLOW_BROWSER")
+    noisy = Image.fromarray(add_noise(PHOTO.clean, 0))
+    with tempfile.TemporaryDirectory() as scratch:
+        photo = Path(scratch) / "noisy_cat.png"
+        noisy.save(photo)
+        with comfyui.Host(comfyui.find(), Path(scratch) / "host") as host:
+            client = Client(host.url)
+            with canvas(client, width=1800, height=1100, scale=1.5) as page:
+                mean, restored = restore(page, client, photo)
+                picture_of_canvas(page)
+    captions = ("noisy photo", "posterior mean: faithful", "restored: realism 0.5")
+    sheet = before_after(dict(zip(captions, (noisy, mean, restored), strict=True)))
+    sheet.save(DOCS / "before_after.jpg", quality=92)
+    thumbnail(noisy, restored).save(THUMBNAIL, quality=88)
+    for path in (DOCS / "canvas.png", DOCS / "before_after.jpg", THUMBNAIL):
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()
