@@ -10,30 +10,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
+import pack  # noqa: F401 - makes restoreflow importable
 import torch
+from restoreflow.models import registry
+from restoreflow.models.checkpoint import Checkpoint
+from restoreflow.models.families import pmrf, restorer
+from restoreflow.models.networks.neighborhood import neighborhood_attention
+from restoreflow.sampling import restore
 from safetensors import safe_open
 from torch import Tensor
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def _import_pack() -> None:
-    """Make the pack importable as `restoreflow` without ComfyUI, as the tests do."""
-    pack = ModuleType("restoreflow")
-    pack.__path__ = [str(ROOT)]
-    sys.modules["restoreflow"] = pack
-
-
-_import_pack()
-
-from restoreflow.models import registry  # noqa: E402
-from restoreflow.models.checkpoint import Checkpoint  # noqa: E402
-from restoreflow.models.families import pmrf, restorer  # noqa: E402
-from restoreflow.models.networks.neighborhood import neighborhood_attention  # noqa: E402
-from restoreflow.sampling import restore  # noqa: E402
 
 TOLERANCE = 1e-4
 ATTENTION_TOLERANCE = 1e-5

@@ -16,7 +16,6 @@ def parity(monkeypatch, capsys):
     """Runs the script as `run.py parity` does; returns (exit reason or None, what it printed)."""
     spec = importlib.util.spec_from_file_location("parity", ROOT / "scripts" / "parity.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "restoreflow", sys.modules["restoreflow"])
     spec.loader.exec_module(module)
 
     def run(*paths: Path) -> tuple[object, str]:
