@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .degradations import PMRF_DEGRADATIONS
 from .noise import gaussian
 
 
@@ -68,4 +69,5 @@ def preset(name: str) -> Degradation:
 PRESETS: dict[str, Degradation] = {
     "Noise 25/255 (demo)": GaussianNoise("Gaussian noise 25/255", 25 / 255, eight_bit=True),
     "Noise 0.35 (PMRF denoising)": GaussianNoise("Gaussian noise 0.35", 0.35),
+    **PMRF_DEGRADATIONS,
 }
