@@ -49,6 +49,27 @@ class Checkpoint:
         with safe_open(self.path, framework="pt") as file:
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
+    def trained(self, prefix: str, buffers: tuple[str, ...]) -> StateDict:
+        """As `part`, with the moving averages in place of the parameters where there are any.
+
+        Args:
+            prefix: of the network that was trained.
+            buffers: how the names of its tensors end that are no parameters.
+
+        Raises:
+            WeightsError: there are not as many averages as parameters, or of other shapes.
+        """
+        state = self.part(prefix)
+        if not self.averages:
+            return state
+        names = [name for name in state if not name.endswith(buffers)]
+        if [state[name].shape for name in names] != [average.shape for average in self.averages]:
+            raise WeightsError(
+                f"{self.name} holds {len(self.averages)} moving averages that do not fit the "
+                f"{len(names)} parameters of its network; fetch it again."
+            )
+        return {**state, **dict(zip(names, self.averages, strict=True))}
+
     def part_shapes(self, prefix: str) -> dict[str, tuple[int, ...]]:
         """As `part`, but the shapes alone."""
         return {
@@ -93,11 +114,12 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise WeightsError(f"There is no weight file {path.name}; put it into a model folder.")
-    if path.suffix not in EXTENSIONS:
+    suffix = path.suffix.lower()
+    if suffix not in EXTENSIONS:
         raise WeightsError(
             f"{path.name} is no weight file; expected one of {', '.join(EXTENSIONS)}."
         )
-    return _safetensors(path) if path.suffix in (".safetensors", ".sft") else _pickle(path)
+    return _safetensors(path) if suffix in (".safetensors", ".sft") else _pickle(path)
 
 
 def _safetensors(path: Path) -> Checkpoint:
@@ -111,34 +133,43 @@ def _safetensors(path: Path) -> Checkpoint:
         raise WeightsError(
             f"{path.name} is damaged or not a safetensors file ({error}); fetch it again."
         ) from error
-    return Checkpoint(path.name, shapes, {**_config_beside(path), **_config(metadata)}, path=path)
+    config = _json("config.json beside it", _config_beside(path), path.name)
+    record = _json("its record", metadata.get("restoreflow", "{}"), path.name)
+    return Checkpoint(path.name, shapes, {**config, **record}, path=path)
 
 
-def _config(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Our own record in a file's metadata."""
-    return json.loads(metadata.get("restoreflow", "{}"))
-
-
-def _config_beside(path: Path) -> dict[str, Any]:
-    """The hyperparameters that the Hub's container keeps in `config.json` beside the weights."""
+def config_file(path: Path) -> Path | None:
+    """The hyperparameters that the Hub's container keeps in `config.json` beside its weights."""
     file = path.with_name("config.json")
-    if path.stem != "model" or not file.is_file():
-        return {}
+    return file if path.stem == "model" and file.is_file() else None
+
+
+def _config_beside(path: Path) -> str:
+    file = config_file(path)
+    return file.read_text(encoding="utf-8", errors="replace") if file else "{}"
+
+
+def _json(what: str, text: str, name: str) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except ValueError as error:
-        raise WeightsError(f"{file.name} beside {path.name} is not JSON ({error}).") from error
+        raise WeightsError(f"{name}: {what} is not JSON ({error}); fetch it again.") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{name}: {what} holds no settings; fetch it again.")
+    return content
 
 
 def _pickle(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "invalid load key" in str(error):
+            raise WeightsError(f"{path.name} is no weight file inside; fetch it again.") from error
         raise WeightsError(
             f"{path.name} holds more than tensors and would have to run code to load; "
             "it was not opened. Ask for a safetensors file."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise WeightsError(f"{path.name} is damaged or incomplete; fetch it again.") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path.name} holds no state dict, but a {type(content).__name__}.")
@@ -148,7 +179,8 @@ def _pickle(path: Path) -> Checkpoint:
 def _unwrap(name: str, content: Mapping[str, Any]) -> Checkpoint:
     """The state dict inside a training checkpoint: Lightning's, or BasicSR's `params_ema`."""
     wrappers = ("params_ema", "params", "state_dict")
-    state = next((content[key] for key in wrappers if key in content), content)
+    inner = (content.get(key) for key in wrappers)
+    state = next((state for state in inner if isinstance(state, Mapping)), content)
     tensors = {
         key.removeprefix("module."): value
         for key, value in state.items()
@@ -159,7 +191,7 @@ def _unwrap(name: str, content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(
         name,
         {key: tuple(value.shape) for key, value in tensors.items()},
-        dict(content.get("hyper_parameters", {})),
-        tuple((content.get("ema") or {}).get("shadow_params", ())),
+        dict(content.get("hyper_parameters") or {}),
+        tuple((content.get("ema") or {}).get("shadow_params") or ()),
         tensors,
     )

@@ -6,7 +6,7 @@ t = 1; families convert at their own edge.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ class Part:
     memory: Memory
     domain: str = PIXEL
     """`pixel`, or the id of a latent space."""
-    channels: int = 3
     multiple: int = 1
     """Height and width must be multiples of this."""
     minimum: int = 1
@@ -39,9 +38,11 @@ class Part:
     native_size: int | None = None
     """The size it was trained at and is at home in; None where any size is alike."""
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
-    """The precisions in which it is known to run."""
+    """The precisions in which it is known to run, the preferred one first."""
     cast_whole: bool = False
     """Whether its buffers follow the weights' precision, too."""
+    exact: ClassVar[bool] = False
+    """Whether it runs in float32 unless told otherwise."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,6 +70,7 @@ class Part:
 class PosteriorMean(Part):
     """An estimate of E[clean | degraded], the answer of least mean squared error."""
 
+    exact: ClassVar[bool] = True  # an answer of least error should not be rounded to 8 bit
     predict: Callable[[Tensor], Tensor]
     """The network's call."""
     scale: int = 1

@@ -50,7 +50,6 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         network=network.eval().requires_grad_(False),
         predict=network,
         memory=memory,
-        channels=shape.channels,
         multiple=network.multiple,
         minimum=network.multiple,
         dtypes=(torch.bfloat16, torch.float16, torch.float32),

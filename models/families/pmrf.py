@@ -8,14 +8,17 @@ import math
 import re
 
 import torch
+from torch import Tensor
 
-from ..checkpoint import Checkpoint, WeightsError, fill
+from ..checkpoint import Checkpoint, StateDict, WeightsError, fill
 from ..contracts import Flow, PosteriorMean
 from ..networks.hdit import HDiT, Level, Mapping
 from . import restorer
 
 FLOW_PREFIXES = ("model.", "")
-MEAN_PREFIX = "mmse_model."
+MEAN_PREFIXES = ("mmse_model.", "model.", "")
+FLOW_BUFFERS = ("time_emb.weight", "aug_emb.weight", "pos_emb.freqs")
+MEAN_BUFFERS = ("relative_position_index", "attn_mask")
 NOISE_STD = 0.1
 """Of blind face restoration and of every published task but denoising."""
 STEPS = 25
@@ -36,11 +39,8 @@ def _flow_prefix(checkpoint: Checkpoint) -> str | None:
 
 
 def _mean_prefix(checkpoint: Checkpoint) -> str | None:
-    """`mmse_model.` beside a flow; `model.` where the posterior mean itself was trained."""
-    return next(
-        (p for p in (MEAN_PREFIX, "model.") if f"{p}conv_first.1.weight" in checkpoint.shapes),
-        None,
-    )
+    """`mmse_model.` beside a flow; `model.` where the posterior mean itself was trained; none."""
+    return next((p for p in MEAN_PREFIXES if f"{p}conv_first.1.weight" in checkpoint.shapes), None)
 
 
 def has_flow(checkpoint: Checkpoint) -> bool:
@@ -53,25 +53,22 @@ def has_mean(checkpoint: Checkpoint) -> bool:
 
 def load_mean(checkpoint: Checkpoint) -> PosteriorMean:
     """The SwinIR that PMRF starts from."""
-    return restorer.load(checkpoint, _mean_prefix(checkpoint))
+    prefix = _mean_prefix(checkpoint)
+    was_trained = prefix == "model."
+    state = checkpoint.trained(prefix, MEAN_BUFFERS) if was_trained else checkpoint.part(prefix)
+    fill_window_buffers(state)
+    return restorer.build(state, checkpoint.name)
 
 
 def load_flow(checkpoint: Checkpoint) -> Flow:
     """The HDiT, with what its experiment fixed about source, condition and noise."""
-    prefix = _flow_prefix(checkpoint)
+    prefix, config = _flow_prefix(checkpoint), checkpoint.config
     network = build_network(
-        checkpoint.part_shapes(prefix), checkpoint.config.get("self_attns"), checkpoint.name
+        checkpoint.part_shapes(prefix), config.get("self_attns"), checkpoint.name
     )
-    state = checkpoint.part(prefix)
-    names = [name for name, _ in network.named_parameters()]
-    if checkpoint.averages:
-        if len(checkpoint.averages) != len(names):
-            raise WeightsError(
-                f"{checkpoint.name} holds {len(checkpoint.averages)} moving averages for a flow "
-                f"of {len(names)} parameters; fetch it again."
-            )
-        state |= zip(names, checkpoint.averages, strict=True)
-    fill(network, state, checkpoint.name)
+    fill(network, checkpoint.trained(prefix, FLOW_BUFFERS), checkpoint.name)
+    for table in network.buffers():  # frequencies stay exact whatever the file's precision
+        table.data = table.data.float()
     channels = network.patch_in.proj.in_features // network.patch_in.factor**2
     return Flow(
         name=f"{checkpoint.name} (PMRF)",
@@ -83,7 +80,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         native_size=NATIVE_SIZE.get(len(network.merges) + 1),
         dtypes=(torch.bfloat16, torch.float16, torch.float32),
         steps=STEPS,
-        start=float(checkpoint.config.get("eps", 0.0)),
+        start=float(config.get("eps") or 0.0),
         **_experiment(checkpoint, channels - 3),
     )
 
@@ -124,7 +121,9 @@ def build_network(
     prefixes = [*(f"down_levels.{i}" for i in range(count - 1)), "mid_level"]
     kernels = [KERNEL_SIZE] * (count - 1) + [None]
     if attentions:
-        kernels = [attention.get("kernel_size") for attention in attentions]
+        kernels = [_kernel_size(attention, name) for attention in attentions]
+    if len(kernels) != count:
+        raise WeightsError(f"{name} describes {len(kernels)} levels of attention for {count}.")
     try:
         levels = [_level(shapes, prefix, k) for prefix, k in zip(prefixes, kernels, strict=True)]
         patch = math.isqrt(shapes["patch_out.proj.weight"][0] // 3)
@@ -138,6 +137,17 @@ def build_network(
         raise WeightsError(f"{name} lacks {error} of an HDiT; fetch it again.") from error
     with torch.device("meta"):
         return HDiT(levels, mapping, in_channels, 3, patch)
+
+
+def _kernel_size(attention: dict, name: str) -> int | None:
+    """Of a level's attention as k-diffusion's configurations write it."""
+    kinds = {"neighborhood": attention.get("kernel_size", KERNEL_SIZE), "global": None}
+    if attention.get("type") not in kinds:
+        raise WeightsError(
+            f"{name} asks for attention of type {attention.get('type')}; "
+            f"known are {' and '.join(kinds)}."
+        )
+    return kinds[attention["type"]]
 
 
 def _level(shapes: dict[str, tuple[int, ...]], prefix: str, kernel_size: int | None) -> Level:
@@ -174,3 +184,37 @@ def _memory(network: HDiT):
         return batch * tokens * width * BYTES_PER_TOKEN_CHANNEL * dtype.itemsize // 4
 
     return memory
+
+
+def fill_window_buffers(state: StateDict) -> None:
+    """Add the tables that a SwinIR's file may leave out, since they follow from shapes.
+
+    The relative position of any two tokens of a window, and the mask that keeps tokens of a
+    shifted window (every second block) from attending across the picture's border, on the 64 x 64
+    grid for which the published files hold it (Liang et al. 2021, arXiv 2108.10257).
+    """
+    suffix = ".attn.relative_position_bias_table"
+    for table in [name for name in state if name.endswith(suffix)]:
+        block = table.removesuffix(suffix)
+        window = (int(state[table].shape[0] ** 0.5) + 1) // 2
+        state.setdefault(f"{block}.attn.relative_position_index", _relative_positions(window))
+        if re.search(r"blocks\.\d*[13579]$", block):
+            state.setdefault(f"{block}.attn_mask", _shift_mask(64 // window * window, window))
+
+
+def _relative_positions(window: int) -> Tensor:
+    """[window^2, window^2] rows of the bias table, query minus key."""
+    axis = torch.arange(window)
+    y, x = axis.repeat_interleave(window), axis.repeat(window)
+    dy, dx = (part[:, None] - part[None, :] + window - 1 for part in (y, x))
+    return dy * (2 * window - 1) + dx
+
+
+def _shift_mask(side: int, window: int) -> Tensor:
+    """[windows, window^2, window^2]: -100 between tokens that only the roll made neighbours."""
+    zone = torch.zeros(side, dtype=torch.long)
+    zone[-window:] = 1
+    zone[-(window // 2) :] = 2
+    zones = (zone[:, None] * 3 + zone[None, :]).reshape(side // window, window, -1, window)
+    tokens = zones.permute(0, 2, 1, 3).reshape(-1, window * window)
+    return torch.where(tokens[:, :, None] == tokens[:, None, :], 0.0, -100.0)

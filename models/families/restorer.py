@@ -4,12 +4,11 @@ A network trained for least squares estimates the posterior mean; one trained ag
 discriminator does not, and only the user can know which it is.
 """
 
-import re
 import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError
 from ..contracts import PosteriorMean
@@ -36,20 +35,27 @@ def is_one(checkpoint: Checkpoint, prefix: str = "") -> bool:
 
 def load(checkpoint: Checkpoint, prefix: str = "") -> PosteriorMean:
     """The network under `prefix` as a posterior mean."""
+    return build(checkpoint.part(prefix), checkpoint.name)
+
+
+def build(state: StateDict, name: str) -> PosteriorMean:
+    """The network of these tensors as a posterior mean.
+
+    Raises:
+        WeightsError: the tensors are not those of the network that they look like.
+    """
     from spandrel import ModelLoader
 
-    state = checkpoint.part(prefix)
-    fill_window_buffers(state)
     try:
         with warnings.catch_warnings():  # its own use of torch.meshgrid is nothing a user can mend
             warnings.filterwarnings("ignore", "torch.meshgrid")
             descriptor = ModelLoader(device="cpu").load_from_state_dict(state)
     except (RuntimeError, KeyError, ValueError) as error:
         raise WeightsError(
-            f"{checkpoint.name} looks like a known restoration network, but its tensors do not "
+            f"{name} looks like a known restoration network, but its tensors do not "
             f"fit it: {' '.join(str(error).split())[:300]}"
         ) from error
-    return from_descriptor(descriptor, checkpoint.name)
+    return from_descriptor(descriptor, name)
 
 
 def from_descriptor(descriptor, name: str) -> PosteriorMean:
@@ -92,37 +98,3 @@ def _precisions(descriptor) -> tuple[torch.dtype, ...]:
         torch.float16: descriptor.supports_half,
     }
     return (*(dtype for dtype, works in optional.items() if works), torch.float32)
-
-
-def fill_window_buffers(state: StateDict) -> None:
-    """Add the tables that a Swin transformer's file may leave out, since they follow from shapes.
-
-    The relative position of any two tokens of a window, and the mask that keeps tokens of a
-    shifted window (every second block) from attending across the picture's border, on the 64 x 64
-    grid for which the published files hold it (Liang et al. 2021, arXiv 2108.10257).
-    """
-    suffix = ".attn.relative_position_bias_table"
-    for table in [name for name in state if name.endswith(suffix)]:
-        block = table.removesuffix(suffix)
-        window = (int(state[table].shape[0] ** 0.5) + 1) // 2
-        state.setdefault(f"{block}.attn.relative_position_index", _relative_positions(window))
-        if re.search(r"blocks\.\d*[13579]$", block):
-            state.setdefault(f"{block}.attn_mask", _shift_mask(64 // window * window, window))
-
-
-def _relative_positions(window: int) -> Tensor:
-    """[window^2, window^2] rows of the bias table, query minus key."""
-    axis = torch.arange(window)
-    y, x = axis.repeat_interleave(window), axis.repeat(window)
-    dy, dx = (part[:, None] - part[None, :] + window - 1 for part in (y, x))
-    return dy * (2 * window - 1) + dx
-
-
-def _shift_mask(side: int, window: int) -> Tensor:
-    """[windows, window^2, window^2]: -100 between tokens that only the roll made neighbours."""
-    zone = torch.zeros(side, dtype=torch.long)
-    zone[-window:] = 1
-    zone[-(window // 2) :] = 2
-    zones = (zone[:, None] * 3 + zone[None, :]).reshape(side // window, window, -1, window)
-    tokens = zones.permute(0, 2, 1, 3).reshape(-1, window * window)
-    return torch.where(tokens[:, :, None] == tokens[:, None, :], 0.0, -100.0)

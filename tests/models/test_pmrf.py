@@ -126,8 +126,61 @@ def test_lightning_checkpoints_give_their_moving_averages(tmp_path):
         assert torch.equal(parameter, average.get_parameter(name))
     content["ema"]["shadow_params"].pop()
     torch.save(content, tmp_path / "short.ckpt")
-    with pytest.raises(WeightsError, match=r"short\.ckpt holds \d+ moving averages"):
+    with pytest.raises(
+        WeightsError, match=r"short\.ckpt holds \d+ moving averages that do not fit"
+    ):
         registry.load(tmp_path / "short.ckpt", registry.FLOW)
+
+
+def test_moving_averages_of_a_posterior_mean(tmp_path):
+    raw, average = published_mean_names(tiny_mean()), tiny_mean()
+    content = {
+        "state_dict": {f"model.{k}": v for k, v in raw.items()},
+        "hyper_parameters": {"stage": "mmse"},
+        "ema": {"shadow_params": [p.detach() for p in average.parameters()]},
+    }
+    torch.save(content, tmp_path / "mean.ckpt")
+    mean = registry.load(tmp_path / "mean.ckpt", registry.POSTERIOR_MEAN)
+    for name, parameter in mean.network.named_parameters():
+        assert torch.equal(parameter, average.get_parameter(name))
+
+
+def test_difface_s_container(tmp_path):
+    state = published_mean_names(tiny_mean())
+    torch.save({"params_ema": state}, tmp_path / "swinir.pth")
+    mean = registry.load(tmp_path / "swinir.pth", registry.POSTERIOR_MEAN)
+    assert torch.equal(mean.network.conv_last.weight, state["conv_last.weight"])
+
+
+def test_a_half_precision_file_computes_exact_frequencies(tmp_path):
+    half = {k: v.half() for k, v in tiny_flow().state_dict().items()}
+    flow = registry.load(save(tmp_path / "flow.safetensors", {"": half}), registry.FLOW)
+    assert all(table.dtype == torch.float32 for table in flow.network.buffers())
+
+
+@pytest.mark.parametrize("attentions", [["neighborhood"], ["global"], ["neighborhood"] * 3])
+def test_settings_that_do_not_fit_the_levels(tmp_path, attentions):
+    path = save(tmp_path / "model.safetensors", {"model.": tiny_flow().state_dict()})
+    config = {"self_attns": [{"type": kind} for kind in attentions]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"describes \d levels of attention for 2"):
+        registry.load(path, registry.FLOW)
+
+
+def test_attention_that_is_not_known(tmp_path):
+    path = save(tmp_path / "model.safetensors", {"model.": tiny_flow().state_dict()})
+    config = {"self_attns": [{"type": "shifted-window"}, {"type": "global"}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="attention of type shifted-window; known are"):
+        registry.load(path, registry.FLOW)
+
+
+def test_other_restoration_networks_load_through_spandrel(tmp_path):
+    from spandrel.architectures.HAT import HAT
+
+    network = HAT(depths=[2], num_heads=[2], embed_dim=96, window_size=8, upsampler="pixelshuffle")
+    path = save(tmp_path / "hat.safetensors", {"": network.state_dict()})
+    assert registry.load(path, registry.POSTERIOR_MEAN).scale == network.upscale
 
 
 def test_the_window_buffers_are_spandrels_own(tmp_path):
@@ -135,7 +188,7 @@ def test_the_window_buffers_are_spandrels_own(tmp_path):
     full = published_mean_names(mean)
     bare = {k: v for k, v in full.items() if not k.endswith(("attn_mask", "position_index"))}
     assert len(bare) < len(full)
-    pmrf.restorer.fill_window_buffers(bare)
+    pmrf.fill_window_buffers(bare)
     assert bare.keys() == full.keys()
     for name in full:
         assert torch.equal(bare[name], full[name])
@@ -199,6 +252,28 @@ def test_a_file_that_is_no_weight_file(tmp_path, name):
     (tmp_path / name).write_bytes(b"hello")
     with pytest.raises(WeightsError, match="is no weight file; expected one of"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content", [{"params": [1, 2]}, {"state_dict": None}, {"a": 1}, {"params": torch.zeros(2)}]
+)
+def test_a_pickle_of_something_else(tmp_path, content):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"x\.pth (holds no tensors|is of no family)"):
+        registry.load(tmp_path / "x.pth", registry.FLOW)
+
+
+@pytest.mark.parametrize("config", ["{", "[1]"])
+def test_settings_that_are_damaged(tmp_path, config):
+    path = save(tmp_path / "model.safetensors", {"model.": tiny_flow().state_dict()})
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(WeightsError, match=r"model\.safetensors: config.json beside it"):
+        registry.load(path, registry.FLOW)
+
+
+def test_a_suffix_in_capitals(tmp_path):
+    path = save(tmp_path / "FLOW.SAFETENSORS", {"": tiny_flow().state_dict()})
+    assert registry.load(path, registry.FLOW).multiple == 8
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.ckpt", "a.pth"])
