@@ -67,4 +67,3 @@ def heun(velocity: Field) -> Field:
 
 
 SOLVERS: dict[str, Callable[[Field], Field]] = {"euler": euler, "midpoint": midpoint, "heun": heun}
-CALLS_A_STEP = {"euler": 1, "midpoint": 2, "heun": 2}

@@ -1,12 +1,13 @@
 """The two halves of a restoration: the posterior mean, and the flow that starts from it."""
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.contracts import PIXEL, Flow, PosteriorMean
+from ..models.contracts import PIXEL, Flow, Part, PosteriorMean
 from .integrate import SOLVERS, Step, integrate
 from .schedule import uniform
 from .tiling import Machine, Pieces, pad_to
@@ -16,15 +17,19 @@ FROM_CHECKPOINT = -1.0
 
 
 def posterior_mean(
-    part: PosteriorMean, degraded: Tensor, machine: Machine | None = None, tile: int = 0
+    part: PosteriorMean,
+    degraded: Tensor,
+    *,
+    observe: Callable[[int, int], None] = lambda done, total: None,
+    machine: Machine | None = None,
 ) -> Tensor:
     """The answer of least mean squared error, clipped as PMRF clips it before its flow.
 
     Args:
         part: the estimator.
         degraded: [B, 3, H, W] in [0, 1].
+        observe: told how many of how many pieces are done.
         machine: where it runs.
-        tile: side of tiles; 0 takes whole pictures where memory allows.
 
     Returns:
         [B, 3, H, W] in [0, 1], float32. An estimator that enlarges is brought back by averaging.
@@ -35,8 +40,9 @@ def posterior_mean(
         return F.avg_pool2d(mean, part.scale) if part.scale > 1 else mean
 
     padded = pad_to(degraded, part.multiple, part.minimum)
-    mean = _pieces(part, padded, machine, tile)(estimate, padded)
-    return mean[..., : degraded.shape[-2], : degraded.shape[-1]].clamp(0, 1)
+    size = (len(padded), *padded.shape[-2:])
+    mean = Pieces(part, size, machine or Machine(), observe=observe)(estimate, padded)
+    return _checked(mean[..., : degraded.shape[-2], : degraded.shape[-1]], part).clamp(0, 1)
 
 
 def sample(
@@ -80,6 +86,10 @@ def sample(
             f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
             "use the latent flow sampler."
         )
+    if stop_after < 0:
+        raise ValueError(
+            f"stop_after must be 0 (all steps) or a number of steps; got {stop_after}."
+        )
     if solver not in SOLVERS:
         raise ValueError(f"The solver must be one of {', '.join(SOLVERS)}; got {solver}.")
     if solver != "euler" and flow.times != "velocity":
@@ -93,7 +103,7 @@ def sample(
     conditions = [
         pad_to(condition, flow.multiple, flow.minimum) for condition in conditioning(flow, image)
     ]
-    pieces = _pieces(flow, x, machine, tile)
+    pieces = Pieces(flow, (len(x), *x.shape[-2:]), machine or Machine(), tile)
     if not pieces.tiled:
         x, conditions = x.to(flow.device), [c.to(flow.device) for c in conditions]
 
@@ -104,7 +114,7 @@ def sample(
         observe(step)
         if step.i + 1 == stop_after:
             break
-    restored = step.clean[..., :height, :width].to(image.device).clamp(0, 1)
+    restored = _checked(step.clean[..., :height, :width].to(image.device), flow).clamp(0, 1)
     return restored if mask is None else torch.lerp(image, restored, mask)
 
 
@@ -123,7 +133,7 @@ def start(flow: Flow, image: Tensor, noise: Tensor, source_noise: float) -> Tens
             f"{flow.name} does not tell its source noise; set source_noise (PMRF was trained with "
             "0.1, and with 0.025 for denoising)."
         )
-    if std < 0:
+    if not 0 <= std < math.inf:
         raise ValueError(f"source_noise must be -1 (the checkpoint's) or at least 0; got {std}.")
     noise = noise.to(image.device)
     return std * noise if flow.origin == "noise" else image + std * noise
@@ -137,9 +147,25 @@ def conditioning(flow: Flow, image: Tensor) -> list[Tensor]:
 
 
 def trade_off(faithful: Tensor, lifelike: Tensor, realism: float) -> Tensor:
-    """(1 - realism) * faithful + realism * lifelike; 0 and 1 return their picture bit for bit."""
+    """(1 - realism) * faithful + realism * lifelike; 0 and 1 return their picture bit for bit.
+
+    Raises:
+        ValueError: the two differ in number or size.
+    """
+    if faithful.shape != lifelike.shape:
+        raise ValueError(
+            "Trade-Off mixes two versions of the same pictures; got "
+            f"{list(faithful.shape)} and {list(lifelike.shape)} [B, C, H, W]."
+        )
     return torch.lerp(faithful, lifelike, realism)
 
 
-def _pieces(part: Flow | PosteriorMean, x: Tensor, machine: Machine | None, tile: int) -> Pieces:
-    return Pieces(part, (len(x), *x.shape[-2:]), machine or Machine(), tile)
+def _checked(result: Tensor, part: Part) -> Tensor:
+    """The result, if all of it is numbers: a network that overflowed restored nothing."""
+    if not result.isfinite().all():
+        precision = str(part.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{part.name} gave values that are not numbers in {precision}; "
+            + ("its weights are damaged." if precision == "float32" else "choose float32.")
+        )
+    return result

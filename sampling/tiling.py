@@ -6,9 +6,8 @@ are halved.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Protocol
 
 import torch
@@ -16,6 +15,8 @@ from torch import Tensor
 
 OVERLAP = 4
 """Tiles overlap by a quarter of their side."""
+USABLE = 0.8
+"""The part of the free memory that a call may plan with; results and fragments need the rest."""
 
 
 class Footprint(Protocol):
@@ -74,7 +75,7 @@ def tile_starts(length: int, tile: int, multiple: int = 1) -> list[int]:
 
 
 def blend_tiles(
-    function: Callable[..., Tensor], planes: tuple[Tensor, ...], tile: int, multiple: int = 1
+    function: Callable[..., Tensor], planes: Sequence[Tensor], tile: int, multiple: int = 1
 ) -> Tensor:
     """Apply `function` tile by tile and feather the results together.
 
@@ -100,11 +101,17 @@ def blend_tiles(
 
 
 def _feather(tile: Tensor, start: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Weights [h, w] that fall towards the sides where the tile meets others."""
+    """Weights [h, w] that fall to nothing towards the sides where the tile meets others.
+
+    A quarter of the overlap at the rim counts not at all: there a convolution saw the padding
+    instead of the picture.
+    """
     ramps = []
     for side, first, length in zip(tile.shape[-2:], start, size, strict=True):
-        overlap = max(side // OVERLAP, 1)
-        up = (torch.arange(side, device=tile.device) + 0.5) / overlap
+        overlap = side // OVERLAP
+        rim = overlap // 4
+        position = torch.arange(side, device=tile.device) + 0.5
+        up = ((position - rim) / max(overlap - 2 * rim, 1)).clamp(0, 1)
         ramp = torch.ones(side, device=tile.device)
         if first > 0:
             ramp = torch.minimum(ramp, up)
@@ -122,21 +129,39 @@ class Pieces:
     attends globally is at home nowhere else.
     """
 
-    def __init__(self, network: Footprint, size: tuple[int, int, int], machine: Machine, tile: int):
+    def __init__(
+        self,
+        network: Footprint,
+        size: tuple[int, int, int],
+        machine: Machine,
+        tile: int = 0,
+        observe: Callable[[int, int], None] = lambda done, total: None,
+    ):
         """
         Args:
             network: whose calls these are.
             size: (batch, height, width), already padded.
             machine: where they run.
             tile: side of the tiles; 0 decides by the network and the free memory.
+            observe: told after each piece how many of how many are done.
         """
-        self.network, self.machine = network, machine
+        if tile < 0:
+            raise ValueError(f"tile must be 0 (automatic) or a side in pixels; got {tile}.")
+        self.network, self.machine, self.observe = network, machine, observe
         self.batch, height, width = size
         self.longer = max(height, width)
         self.tile = self._side(tile or network.native_size or self.longer)
-        free = machine.free_bytes()
+        planned = (self.batch, self.tile)
+        free = USABLE * machine.free_bytes()
         while not self._fits(free, height, width) and self._halve():
             pass
+        if (self.batch, self.tile) != planned:
+            machine.tell(f"Little memory is free: computing {self}.")
+
+    def __str__(self) -> str:
+        pictures = "1 picture" if self.batch == 1 else f"{self.batch} pictures"
+        tiles = f" in tiles of {self.tile} pixels" if self.tiled else ""
+        return f"{pictures} at a time{tiles}"
 
     @property
     def tiled(self) -> bool:
@@ -149,9 +174,9 @@ class Pieces:
 
     @property
     def _smallest(self) -> int:
-        """Below this, a tile holds more rim than picture."""
+        """Below this, a tile holds more rim than picture, or could not overlap its neighbours."""
         multiple = self.network.multiple
-        return max(self.network.minimum, -(-64 // multiple) * multiple)
+        return max(self.network.minimum, -(-64 // multiple) * multiple, 2 * multiple)
 
     def _fits(self, free: int, height: int, width: int) -> bool:
         needed = self.network.memory(
@@ -186,20 +211,27 @@ class Pieces:
                     f"Not even one tile of {self.tile} pixels fits into memory; unload other "
                     "models or close other programs, and run again."
                 )
-            self.machine.tell(
-                f"Out of memory: going on with {self.batch} picture(s) at a time"
-                + (f" in tiles of {self.tile} pixels." if self.tiled else ".")
-            )
+            self.machine.tell(f"Out of memory: going on with {self}.")
 
     def _run(self, function: Callable[..., Tensor], planes: tuple[Tensor, ...]) -> Tensor:
+        count, height, width = len(planes[0]), *planes[0].shape[-2:]
+        multiple = self.network.multiple
+        tiles = [len(tile_starts(side, self.tile, multiple)) for side in (height, width)]
+        total = -(-count // self.batch) * (tiles[0] * tiles[1] if self.tiled else 1)
+        done = 0
+
         def call(*crops: Tensor) -> Tensor:
+            nonlocal done
             self.machine.before_call()
-            return function(*crops)
+            result = function(*crops)
+            done += 1
+            self.observe(done, total)
+            return result
 
         pieces = []
         for chunk in zip(*(plane.split(self.batch) for plane in planes), strict=True):
             if self.tiled:
-                pieces.append(blend_tiles(call, chunk, self.tile, self.network.multiple))
+                pieces.append(blend_tiles(call, chunk, self.tile, multiple))
             else:
                 pieces.append(call(*chunk))
-        return reduce(lambda one, other: torch.cat([one, other]), pieces)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from restoreflow.sampling.integrate import CALLS_A_STEP, SOLVERS, integrate
+from restoreflow.sampling.integrate import SOLVERS, integrate
 from restoreflow.sampling.schedule import uniform
 
 
@@ -33,11 +33,11 @@ def test_solvers_converge_at_their_order(solver, order):
     assert abs(observed - order) < 0.1
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_calls_a_step(solver):
+@pytest.mark.parametrize(("solver", "calls"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+def test_calls_a_step(solver, calls):
     times = []
     end(lambda x, t, s: times.append(t) or x, torch.zeros(1), 4, solver)
-    assert len(times) == 4 * CALLS_A_STEP[solver]
+    assert len(times) == 4 * calls
     assert all(0 <= t <= 1 for t in times)
 
 

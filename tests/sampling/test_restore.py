@@ -10,11 +10,11 @@ from torch import nn
 
 
 class Scale(nn.Module):
-    """A stationary, pointwise network: x -> gain * x + bias."""
+    """A stationary network that sees a pixel's neighbours."""
 
     def __init__(self, channels=3):
         super().__init__()
-        self.mix = nn.Conv2d(channels, 3, 1)
+        self.mix = nn.Conv2d(channels, 3, 3, padding=1, padding_mode="replicate")
 
     def forward(self, x, t=None, s=None):
         out = self.mix(x)
@@ -61,7 +61,7 @@ def test_tiles_of_a_stationary_flow_are_the_whole(size):
 
 def test_little_memory_changes_no_stationary_result():
     part, image = flow(), torch.rand(1, 3, 256, 256)
-    little = Machine(free_bytes=lambda: 20_000)
+    little = Machine(free_bytes=lambda: 30_000)
     assert (restored(part, image, machine=little) - restored(part, image)).abs().max() < 1e-5
 
 
@@ -155,3 +155,30 @@ def test_the_knobs_ends_are_exact():
     assert torch.equal(trade_off(faithful, lifelike, 0.0), faithful)
     assert torch.equal(trade_off(faithful, lifelike, 1.0), lifelike)
     assert torch.allclose(trade_off(faithful, lifelike, 0.25), 0.75 * faithful + 0.25 * lifelike)
+
+
+def test_a_network_that_overflows_has_restored_nothing():
+    part, image = flow(), torch.rand(1, 3, 16, 16)
+    part.network.mix.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="not numbers in float32; its weights are damaged"):
+        restored(part, image)
+    broken = mean()
+    broken.network.mix.weight.fill_(torch.inf)
+    broken.cast(torch.bfloat16)
+    with pytest.raises(ValueError, match="not numbers in bfloat16; choose float32"):
+        posterior_mean(broken, image)
+
+
+def test_noise_that_is_no_number():
+    with pytest.raises(ValueError, match="at least 0; got nan"):
+        restored(flow(), torch.rand(1, 3, 16, 16), source_noise=float("nan"))
+
+
+def test_a_negative_stop():
+    with pytest.raises(ValueError, match="stop_after must be 0 .all steps.* got -1"):
+        restored(flow(), torch.rand(1, 3, 16, 16), stop_after=-1)
+
+
+def test_the_knob_wants_two_versions_of_one_picture():
+    with pytest.raises(ValueError, match="two versions of the same pictures"):
+        trade_off(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9), 0.5)

@@ -1,6 +1,7 @@
 """Padding, tiles, and getting by on little memory."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,19 +27,36 @@ def test_padding_reflects_to_a_size_the_network_takes(size):
     padded = pad_to(x, 8, 16)
     assert all(side % 8 == 0 and side >= 16 for side in padded.shape[-2:])
     assert torch.equal(padded[..., : size[0], : size[1]], x)
-    if min(size) > 1:
-        expected = torch.nn.functional.pad(x, (0, 1, 0, 1), mode="reflect")
-        grown = pad_to(x, 1, max(size) + 1)[..., : size[0] + 1, : size[1] + 1]
-        assert torch.equal(grown, expected) or size[0] != size[1]
 
 
-@pytest.mark.parametrize("length", [64, 65, 100, 512, 1000])
-@pytest.mark.parametrize("tile", [64, 96])
-def test_tiles_cover_the_axis_and_overlap_by_a_quarter(length, tile):
-    starts = tile_starts(length, tile)
+def test_padding_is_torchs_reflection_where_that_suffices():
+    x = torch.rand(2, 3, 7, 30)
+    expected = torch.nn.functional.pad(x, (0, 2, 0, 1), mode="reflect")
+    assert torch.equal(pad_to(x, 8), expected)
+
+
+@pytest.mark.parametrize("multiple", [1, 8, 64])
+@pytest.mark.parametrize("length", [64, 128, 192, 512, 1024])
+@pytest.mark.parametrize("tile", [128, 256])
+def test_tiles_cover_the_axis_and_overlap_by_a_quarter(length, tile, multiple):
+    starts = tile_starts(length, tile, multiple)
     assert starts[0] == 0
     assert starts[-1] == max(length - tile, 0)
-    assert all(later - earlier <= tile - tile // 4 for earlier, later in zip(starts, starts[1:]))  # noqa: B905
+    assert all(start % multiple == 0 for start in starts)
+    assert all(later - earlier <= tile - tile // 4 for earlier, later in pairwise(starts))
+
+
+def test_the_smallest_tiles_still_overlap():
+    pieces = Pieces(Net(multiple=64, minimum=64), (1, 512, 512), Machine(free_bytes=lambda: 1))
+    assert pieces.tile == 128
+    assert tile_starts(512, pieces.tile, 64) == [0, 64, 128, 192, 256, 320, 384]
+
+
+def test_tiles_of_a_convolution_are_the_whole():
+    """The rim of a tile, where padding stands for the picture, counts nothing."""
+    blur = torch.nn.Conv2d(3, 3, 3, padding=1).requires_grad_(False)
+    x = torch.rand(1, 3, 200, 150)
+    assert torch.allclose(blend_tiles(blur, (x,), 64), blur(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(40, 40), (64, 200), (129, 71)])
@@ -58,15 +76,18 @@ def test_the_feather_hides_a_jump_between_tiles():
 
 
 @pytest.mark.parametrize(
-    ("free", "batch", "tile"), [(1e9, 4, 256), (150e3, 2, 256), (70e3, 1, 256), (20e3, 1, 128)]
+    ("free", "batch", "tile"), [(1e9, 4, 256), (180e3, 2, 256), (90e3, 1, 256), (25e3, 1, 128)]
 )
 def test_little_memory_takes_fewer_pictures_then_tiles(free, batch, tile):
-    seen = []
+    seen, said, done = [], [], []
     x = torch.rand(4, 3, 256, 256)
-    pieces = Pieces(Net(), (4, 256, 256), Machine(free_bytes=lambda: free), 0)
+    machine = Machine(free_bytes=lambda: free, tell=said.append)
+    pieces = Pieces(Net(), (4, 256, 256), machine, observe=lambda *n: done.append(n))
     out = pieces(lambda a: seen.append(a.shape) or a + 1, x)
     assert torch.allclose(out, x + 1, atol=1e-6)
     assert seen[0] == (batch, 3, tile, tile)
+    assert bool(said) == ((batch, tile) != (4, 256))
+    assert done == [(i + 1, len(seen)) for i in range(len(seen))]
 
 
 def test_native_size_decides_the_tiles_of_large_pictures():
@@ -89,9 +110,9 @@ def test_running_out_of_memory_halves_and_says_so():
     x = torch.rand(4, 1, 256, 256)
     assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
     assert said == [
-        "Out of memory: going on with 2 picture(s) at a time.",
-        "Out of memory: going on with 1 picture(s) at a time.",
-        "Out of memory: going on with 1 picture(s) at a time in tiles of 128 pixels.",
+        "Out of memory: going on with 2 pictures at a time.",
+        "Out of memory: going on with 1 picture at a time.",
+        "Out of memory: going on with 1 picture at a time in tiles of 128 pixels.",
     ]
     assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
     assert len(said) == 3
@@ -120,3 +141,8 @@ def test_other_errors_are_not_swallowed_and_calls_can_be_cancelled():
         Pieces(Net(), (1, 64, 64), Machine(), 0)(lambda a: 1 / 0, x)
     with pytest.raises(Interrupted):
         Pieces(Net(), (1, 64, 64), Machine(before_call=stop), 0)(lambda a: a, x)
+
+
+def test_a_negative_tile():
+    with pytest.raises(ValueError, match="tile must be 0 .automatic. or a side in pixels; got -8"):
+        Pieces(Net(), (1, 64, 64), Machine(), -8)
