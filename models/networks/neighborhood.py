@@ -43,10 +43,11 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) ->
             f"Neighbourhood attention needs an odd window no larger than the grid; "
             f"got {kernel_size} on {height}x{width}."
         )
-    if fused := _fused_kernels(q.device.type):
-        return fused(q, k, v, kernel_size=kernel_size, scale=1.0)
-
-    rows, columns = (_cut(n, kernel_size, q.device) for n in (height, width))
+    if (fused := _by_natten(q, k, v, kernel_size)) is not None:
+        return fused
+    rows, columns = (
+        _Axis(*(part.to(q.device) for part in _cut(n, kernel_size))) for n in (height, width)
+    )
     out = torch.empty_like(v)
     bytes_per_row = (TILE * TILE + 2 * rows.keys.shape[1] * columns.keys.shape[1]) * (
         len(columns.queries) * v.element_size() * q.shape[0] * q.shape[3] * q.shape[4]
@@ -85,7 +86,8 @@ def _meet(rows: _Axis, columns: _Axis) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _cut(length: int, kernel_size: int, device: torch.device) -> _Axis:
+@torch.inference_mode(False)  # what is kept must serve in every mode
+def _cut(length: int, kernel_size: int) -> _Axis:
     """Cut an axis of `length` positions into tiles; windows shift inward at both ends."""
     tiles = -(-length // TILE)
     halo = min(length, TILE + kernel_size - 1)
@@ -95,16 +97,32 @@ def _cut(length: int, kernel_size: int, device: torch.device) -> _Axis:
     window = (queries - kernel_size // 2).clamp(0, length - kernel_size)
     offset = keys[:, None, :] - window[:, :, None]
     near = (offset >= 0) & (offset < kernel_size)
-    return _Axis(queries.to(device), keys.to(device), near.to(device))
+    return _Axis(queries, keys, near)
+
+
+_refused: set[tuple[torch.dtype, int]] = set()
+"""The (dtype, head width) that natten's kernels have failed on in this process."""
+
+
+def _by_natten(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor | None:
+    """natten's result where it is installed with kernels for this GPU; None where it is not."""
+    kind = (q.dtype, q.shape[-1])
+    if not q.is_cuda or kind in _refused or (kernels := _natten()) is None:
+        return None
+    try:
+        return kernels(q, k, v, kernel_size=kernel_size, scale=1.0)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception:  # no kernel for this GPU, width or dtype: the plain form serves
+        _refused.add(kind)
+        return None
 
 
 @lru_cache(maxsize=1)
-def _fused_kernels(device_type: str) -> Callable[..., Tensor] | None:
-    """natten's kernels where they are installed and compiled for this GPU, never needed."""
-    if device_type != "cuda":
-        return None
+def _natten() -> Callable[..., Tensor] | None:
+    """natten's kernels, never needed."""
     try:
         import natten  # noqa: TID251  the one place that may look for it
-    except Exception:  # a broken binary package fails in many ways; the plain form serves
+    except Exception:  # a broken binary package fails in many ways
         return None
     return natten.na2d if getattr(natten, "HAS_LIBNATTEN", False) else None

@@ -58,3 +58,12 @@ def test_refuses_what_has_no_window(grid, size):
     q, k, v = random_qkv(1, *grid, 1, 4)
     with pytest.raises(ValueError, match="odd window no larger than the grid"):
         neighborhood_attention(q, k, v, size)
+
+
+def test_what_one_mode_has_cut_serves_every_other():
+    neighborhood._cut.cache_clear()
+    with torch.inference_mode():
+        neighborhood_attention(*random_qkv(1, 9, 9, 1, 4), 7)
+    q, k, v = (part.requires_grad_() for part in random_qkv(1, 9, 9, 1, 4))
+    neighborhood_attention(q, k, v, 7).sum().backward()
+    assert v.grad is not None
