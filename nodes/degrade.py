@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sampling.operators import PRESETS
+from ..sampling.operators import PRESETS, Degradation
 from ..sampling.operators import preset as find_preset
 from . import host
 from .picture import Picture
@@ -62,4 +62,5 @@ class ApplyDegradation(io.ComfyNode):
     @classmethod
     def execute(cls, degradation, image, seed) -> io.NodeOutput:
         picture = Picture.of(image)
-        return io.NodeOutput(picture.image(degradation.simulate(picture.rgb, seed)))
+        known = host.expect(degradation, Degradation, "Apply Degradation")
+        return io.NodeOutput(picture.image(known.simulate(picture.rgb, seed)))

@@ -4,14 +4,15 @@ from comfy_api.latest import io
 
 from ..models import registry
 from . import host
+from . import weights as files
 from .sockets import FLOW, POSTERIOR_MEAN
 
 
 def _weights() -> io.Combo.Input:
     return io.Combo.Input(
         "weights",
-        options=host.weight_names(),
-        default=host.DEMO_WEIGHTS,
+        options=files.names(),
+        default=files.DEMO,
         tooltip="A file in models/restoreflow, or the demo's. What it holds is read from its keys, "
         "never from its name; one file may hold several parts.",
     )
@@ -22,10 +23,11 @@ def _precision() -> io.Combo.Input:
         io.Combo.Input(
             "precision",
             optional=True,
-            options=list(host.PRECISIONS),
+            options=list(files.PRECISIONS),
             default="auto",
-            tooltip="Precision of the weights. auto follows ComfyUI's own rules for your device; "
-            "float32 is the most exact and takes twice the memory.",
+            tooltip="Precision of the weights. auto is float32 for posterior means, and for flows "
+            "follows ComfyUI's own rules for your device; float32 is the most exact and takes "
+            "twice the memory.",
         )
     )
 
@@ -51,12 +53,12 @@ class LoadPosteriorMean(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str) -> bool | str:
-        return host.check_weights(weights)
+    def validate_inputs(cls, weights: str | None) -> bool | str:
+        return files.check(weights)
 
     @classmethod
     def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(host.load(weights, registry.POSTERIOR_MEAN, precision))
+        return io.NodeOutput(files.load(weights, registry.POSTERIOR_MEAN, precision))
 
 
 class LoadFlow(io.ComfyNode):
@@ -76,9 +78,9 @@ class LoadFlow(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str) -> bool | str:
-        return host.check_weights(weights)
+    def validate_inputs(cls, weights: str | None) -> bool | str:
+        return files.check(weights)
 
     @classmethod
     def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(host.load(weights, registry.FLOW, precision))
+        return io.NodeOutput(files.load(weights, registry.FLOW, precision))

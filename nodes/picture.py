@@ -52,6 +52,8 @@ class Picture:
         if mask is None:
             return None
         mask = mask.float().reshape(-1, 1, *mask.shape[-2:])
+        if not mask.isfinite().all():
+            raise ValueError("The mask holds values that are not numbers (NaN or infinite).")
         if len(mask) not in (1, len(self.rgb)):
             raise ValueError(
                 f"Give one mask, or one a picture; got {len(mask)} masks for "

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..models.contracts import Flow
 from ..sampling.integrate import SOLVERS
 from ..sampling.noise import gaussian
 from ..sampling.restore import posterior_mean as estimate
@@ -19,7 +20,7 @@ def seed_input(what: str) -> io.Int.Input:
         min=0,
         max=2**64 - 1,
         control_after_generate=True,
-        tooltip=f"Seed of {what}. Picture i of a batch uses seed + i, drawn on the CPU: the result "
+        tooltip=f"Seed of {what}. Picture i of a batch draws from seed + i, on the CPU: the noise "
         "is the same alone, in a batch, in tiles and on any device.",
     )
 
@@ -54,7 +55,8 @@ class PosteriorMean(io.ComfyNode):
     def execute(cls, posterior_mean, image) -> io.NodeOutput:
         picture = Picture.of(image)
         part = host.as_posterior_mean(posterior_mean)
-        mean = estimate(part, picture.rgb, host.ready(part, picture.rgb))
+        machine = host.ready(part, picture.rgb)
+        mean = estimate(part, picture.rgb, observe=host.progress, machine=machine)
         return io.NodeOutput(picture.image(mean))
 
 
@@ -138,7 +140,7 @@ class SampleImage(io.ComfyNode):
     def execute(
         cls, flow, image, seed, steps, source_noise, solver, stop_after=0, tile=0, mask=None
     ) -> io.NodeOutput:
-        picture = Picture.of(image)
+        picture, flow = Picture.of(image), host.expect(flow, Flow, "Flow Sampler")
         restored = sample(
             flow,
             picture.rgb,
@@ -149,7 +151,7 @@ class SampleImage(io.ComfyNode):
             stop_after=stop_after,
             mask=picture.fit_mask(mask),
             tile=tile,
-            observe=host.observer(steps or flow.steps, picture.rgb),
+            observe=host.observer(stop_after or steps or flow.steps, picture.rgb),
             machine=host.ready(flow, picture.rgb),
         )
         return io.NodeOutput(picture.image(restored))
@@ -186,9 +188,6 @@ class TradeOff(io.ComfyNode):
 
     @classmethod
     def execute(cls, faithful, lifelike, realism) -> io.NodeOutput:
-        if faithful.shape[1:] != lifelike.shape[1:] or len(faithful) != len(lifelike):
-            raise ValueError(
-                "Trade-Off mixes two versions of the same pictures; got "
-                f"{list(faithful.shape)} and {list(lifelike.shape)} [B, H, W, C]."
-            )
-        return io.NodeOutput(trade_off(faithful, lifelike, realism))
+        one = Picture.of(faithful, "The faithful picture")
+        other = Picture.of(lifelike, "The lifelike picture")
+        return io.NodeOutput(one.image(trade_off(one.rgb, other.rgb, realism)))

@@ -33,15 +33,21 @@ def host(nodes: ModuleType) -> ModuleType:
     return nodes.host
 
 
+@pytest.fixture(scope="session")
+def weights(host: ModuleType) -> ModuleType:
+    """The weight files and the parts kept loaded."""
+    return host.weights
+
+
 @pytest.fixture
-def weights_folder(host, tmp_path, monkeypatch):
+def weights_folder(weights, tmp_path, monkeypatch):
     """An empty model folder that takes the place of the registered ones, beside the demo's."""
     import folder_paths
 
     folder = tmp_path / "restoreflow"
     folder.mkdir()
-    registered = ([str(folder), str(host.EMBEDDED)], set(host.EXTENSIONS))
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, host.FOLDER, registered)
+    registered = ([str(folder), str(weights.EMBEDDED)], set(weights.EXTENSIONS))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, weights.FOLDER, registered)
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    host._parts.clear()
+    weights.forget()
     return folder

@@ -11,47 +11,47 @@ from restoreflow.models import registry
 from restoreflow.models.checkpoint import WeightsError
 
 
-def test_an_empty_folder_still_lists_the_demo(nodes, host, weights_folder):
-    assert host.weight_names() == [host.DEMO_WEIGHTS]
-    assert nodes.load.LoadFlow.execute(host.DEMO_WEIGHTS).args[0].steps == 25
+def test_an_empty_folder_still_lists_the_demo(weights, nodes, weights_folder):
+    assert weights.names() == [weights.DEMO]
+    assert nodes.load.LoadFlow.execute(weights.DEMO).args[0].steps == 25
 
 
-def test_files_of_subfolders_are_found_however_their_path_was_written(host, weights_folder):
+def test_files_of_subfolders_are_found_however_their_path_was_written(weights, weights_folder):
     (weights_folder / "faces").mkdir()
-    shutil.copy(host.EMBEDDED / host.DEMO_WEIGHTS, weights_folder / "faces" / "mine.safetensors")
+    shutil.copy(weights.EMBEDDED / weights.DEMO, weights_folder / "faces" / "mine.safetensors")
     (weights_folder / "config.json").write_text("{}")
-    assert host.weight_names() == [host.DEMO_WEIGHTS, "faces/mine.safetensors"]
-    assert host.check_weights("faces\\mine.safetensors") is True
-    windows = host.load("faces\\mine.safetensors", registry.FLOW, "auto")
-    assert windows is host.load("faces/mine.safetensors", registry.FLOW, "auto")
+    assert weights.names() == [weights.DEMO, "faces/mine.safetensors"]
+    assert weights.check("faces\\mine.safetensors") is True
+    windows = weights.load("faces\\mine.safetensors", registry.FLOW, "auto")
+    assert windows is weights.load("faces/mine.safetensors", registry.FLOW, "auto")
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "../../secret.ckpt", "/etc/passwd"])
-def test_a_missing_file_says_where_to_put_it(host, weights_folder, name):
-    assert "put it into models/restoreflow" in host.check_weights(name)
+def test_a_missing_file_says_where_to_put_it(weights, weights_folder, name):
+    assert "put it into models/restoreflow" in weights.check(name)
     with pytest.raises(WeightsError, match="There is no weight file"):
-        host.load(name, registry.FLOW, "auto")
+        weights.load(name, registry.FLOW, "auto")
 
 
-def test_a_part_is_read_once_and_again_when_its_file_changes(host, weights_folder):
+def test_a_part_is_read_once_and_again_when_its_file_changes(weights, weights_folder):
     path = weights_folder / "mine.safetensors"
-    shutil.copy(host.EMBEDDED / host.DEMO_WEIGHTS, path)
-    first = host.load(path.name, registry.FLOW, "auto")
-    other = host.load(path.name, registry.POSTERIOR_MEAN, "auto")
-    assert host.load(path.name, registry.FLOW, "auto") is first
-    assert host.load(path.name, registry.POSTERIOR_MEAN, "auto") is other
+    shutil.copy(weights.EMBEDDED / weights.DEMO, path)
+    first = weights.load(path.name, registry.FLOW, "auto")
+    other = weights.load(path.name, registry.POSTERIOR_MEAN, "auto")
+    assert weights.load(path.name, registry.FLOW, "auto") is first
+    assert weights.load(path.name, registry.POSTERIOR_MEAN, "auto") is other
     os.utime(path, ns=(1, 1))
-    assert host.load(path.name, registry.FLOW, "auto") is not first
+    assert weights.load(path.name, registry.FLOW, "auto") is not first
 
 
-def test_only_the_last_files_are_kept(host, weights_folder):
-    for i in range(host.KEPT_FILES + 1):
-        shutil.copy(host.EMBEDDED / host.DEMO_WEIGHTS, weights_folder / f"{i}.safetensors")
-    first = host.load("0.safetensors", registry.FLOW, "auto")
-    for i in range(1, host.KEPT_FILES + 1):
-        host.load(f"{i}.safetensors", registry.FLOW, "auto")
-    assert len(host._parts) == host.KEPT_FILES
-    assert host.load("0.safetensors", registry.FLOW, "auto") is not first
+def test_only_the_last_parts_are_kept(weights, weights_folder):
+    for i in range(weights.KEPT_PARTS + 1):
+        shutil.copy(weights.EMBEDDED / weights.DEMO, weights_folder / f"{i}.safetensors")
+    first = weights.load("0.safetensors", registry.FLOW, "auto")
+    for i in range(1, weights.KEPT_PARTS + 1):
+        weights.load(f"{i}.safetensors", registry.FLOW, "auto")
+    assert len(weights._parts) == weights.KEPT_PARTS
+    assert weights.load("0.safetensors", registry.FLOW, "auto") is not first
 
 
 @pytest.mark.parametrize(
@@ -63,28 +63,28 @@ def test_only_the_last_files_are_kept(host, weights_folder):
         ("/prompt", {"free_memory": True}, 1),
     ],
 )
-def test_parts_are_dropped_when_the_host_is_told_to_free_memory(host, path, told, kept):
-    host._parts.clear()
-    host.load(host.DEMO_WEIGHTS, registry.FLOW, "auto")
+def test_parts_are_dropped_when_the_host_is_told_to_free_memory(weights, host, path, told, kept):
+    weights.forget()
+    weights.load(weights.DEMO, registry.FLOW, "auto")
 
     async def json():
         return told
 
     request = SimpleNamespace(method="POST", path=path, json=json)
     asyncio.run(host._forget_when_told_to_free(request, SimpleNamespace(status=200)))
-    assert len(host._parts) == kept
+    assert len(weights._parts) == kept
 
 
-def test_precision(host, weights_folder):
-    assert host.load(host.DEMO_WEIGHTS, registry.FLOW, "auto").dtype == torch.float32
-    assert host.load(host.DEMO_WEIGHTS, registry.FLOW, "bfloat16").dtype == torch.bfloat16
-    assert host.load(host.DEMO_WEIGHTS, registry.FLOW, "float16").dtype == torch.float16
+def test_precision(weights, weights_folder):
+    assert weights.load(weights.DEMO, registry.FLOW, "auto").dtype == torch.float32
+    assert weights.load(weights.DEMO, registry.FLOW, "bfloat16").dtype == torch.bfloat16
+    assert weights.load(weights.DEMO, registry.FLOW, "float16").dtype == torch.float16
 
 
-def test_a_precision_that_a_network_does_not_run_in(host):
+def test_a_precision_that_a_network_does_not_run_in(weights):
     part = SimpleNamespace(name="Mine", dtypes=(torch.bfloat16, torch.float32))
     with pytest.raises(WeightsError, match="Mine does not run in float16; choose bfloat16 or"):
-        host._dtype(part, "float16")
+        weights._dtype(part, "float16")
 
 
 def test_an_upscale_model_serves_as_posterior_mean(nodes, host):
@@ -101,16 +101,16 @@ def test_an_upscale_model_serves_as_posterior_mean(nodes, host):
     assert descriptor.patcher is first
 
 
-def test_something_else_on_the_socket(nodes, host):
-    flow = host.load(host.DEMO_WEIGHTS, registry.FLOW, "auto")
-    with pytest.raises(WeightsError, match="needs a posterior mean or an upscale model; got Flow"):
+def test_something_else_on_the_socket(weights, nodes):
+    flow = weights.load(weights.DEMO, registry.FLOW, "auto")
+    with pytest.raises(TypeError, match="Posterior Mean needs a PosteriorMean; got a Flow"):
         nodes.restore.PosteriorMean.execute(flow, torch.rand(1, 8, 8, 3))
 
 
-def test_a_cancelled_run_stops_within_a_step(nodes, host):
+def test_a_cancelled_run_stops_within_a_step(weights, nodes):
     import comfy.model_management as mm
 
-    flow = host.load(host.DEMO_WEIGHTS, registry.FLOW, "auto")
+    flow = weights.load(weights.DEMO, registry.FLOW, "auto")
     calls = []
 
     def interrupt(*_: object) -> None:
@@ -128,7 +128,7 @@ def test_a_cancelled_run_stops_within_a_step(nodes, host):
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_progress_and_previews_obey_the_hosts_setting(nodes, host, monkeypatch, wanted):
+def test_progress_and_previews_obey_the_hosts_setting(weights, nodes, monkeypatch, wanted):
     import comfy.utils
     from comfy.cli_args import LatentPreviewMethod, args
 
@@ -140,7 +140,7 @@ def test_progress_and_previews_obey_the_hosts_setting(nodes, host, monkeypatch, 
         "PROGRESS_BAR_HOOK",
         lambda value, total, preview, **_: seen.append((value, total, preview)),
     )
-    flow = host.load(host.DEMO_WEIGHTS, registry.FLOW, "auto")
+    flow = weights.load(weights.DEMO, registry.FLOW, "auto")
     image = torch.rand(1, 700, 50, 3)
     nodes.restore.SampleImage.execute(flow, image, 0, 2, -1.0, "euler")
     assert [(value, total) for value, total, _ in seen] == [(0, 2), (1, 2), (2, 2)]
@@ -150,3 +150,49 @@ def test_progress_and_previews_obey_the_hosts_setting(nodes, host, monkeypatch, 
         assert (kind, max(first.size) <= 2 * limit) == ("JPEG", True)
         expected = (image[0, 0, 0] * 255).round()
         assert torch.equal(torch.tensor(first.getpixel((0, 0))).float(), expected)
+
+
+def test_another_part_on_a_socket_of_any_type(nodes, weights):
+    mean = weights.load(weights.DEMO, registry.POSTERIOR_MEAN, "auto")
+    image = torch.rand(1, 8, 8, 3)
+    with pytest.raises(TypeError, match="Flow Sampler needs a Flow; got a PosteriorMean"):
+        nodes.restore.SampleImage.execute(mean, image, 0, 1, -1.0, "euler")
+    with pytest.raises(TypeError, match="Apply Degradation needs a Degradation; got a str"):
+        nodes.degrade.ApplyDegradation.execute("noise", image, 0)
+
+
+def test_a_name_that_another_node_will_give_is_checked_later(weights):
+    assert weights.check(None) is True
+
+
+def test_settings_that_arrive_later_are_seen(weights, weights_folder):
+    shutil.copy(weights.EMBEDDED / weights.DEMO, weights_folder / "model.safetensors")
+    before = weights.load("model.safetensors", registry.FLOW, "auto")
+    (weights_folder / "config.json").write_text("{}")
+    assert weights.load("model.safetensors", registry.FLOW, "auto") is not before
+
+
+def test_posterior_means_run_in_float32_unless_told_otherwise(weights, monkeypatch):
+    import comfy.model_management as mm
+
+    monkeypatch.setattr(mm, "unet_dtype", lambda *_: torch.bfloat16)
+    weights.forget()
+    assert weights.load(weights.DEMO, registry.POSTERIOR_MEAN, "auto").dtype == torch.float32
+    assert weights.load(weights.DEMO, registry.FLOW, "auto").dtype == torch.bfloat16
+    weights.forget()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_is_known_by_every_backends_words(host, error, is_one):
+    assert host._is_out_of_memory(error) is is_one

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+from restoreflow.models.contracts import Flow
+from restoreflow.models.networks.flow_unet import FlowUNet
 from restoreflow.sampling.operators import PRESETS
 
 
 @pytest.fixture
-def parts(host):
+def parts(weights):
     return (
-        host.load(host.DEMO_WEIGHTS, "posterior mean", "auto"),
-        host.load(host.DEMO_WEIGHTS, "flow", "auto"),
+        weights.load(weights.DEMO, "posterior mean", "auto"),
+        weights.load(weights.DEMO, "flow", "auto"),
     )
 
 
@@ -85,8 +87,22 @@ def test_too_few_masks(restore):
 
 def test_trade_off_wants_two_versions_of_one_picture(nodes):
     small, large = torch.rand(1, 8, 8, 3), torch.rand(1, 8, 9, 3)
-    with pytest.raises(ValueError, match=r"two versions of the same pictures; got \[1, 8, 8, 3\]"):
+    with pytest.raises(ValueError, match=r"two versions of the same pictures; got \[1, 3, 8, 8\]"):
         nodes.restore.TradeOff.execute(small, large, 0.5)
+
+
+def test_trade_off_takes_pictures_of_any_precision_and_keeps_alpha(nodes):
+    faithful, lifelike = torch.rand(1, 8, 8, 4), torch.rand(1, 8, 8, 3).half()
+    result = nodes.restore.TradeOff.execute(faithful, lifelike, 1.0).args[0]
+    assert torch.equal(result[..., :3], lifelike.float())
+    assert torch.equal(result[..., 3], faithful[..., 3])
+    with pytest.raises(ValueError, match="The lifelike picture holds values that are not numbers"):
+        nodes.restore.TradeOff.execute(faithful, lifelike * torch.nan, 0.5)
+
+
+def test_a_mask_that_holds_no_numbers(restore):
+    with pytest.raises(ValueError, match="The mask holds values that are not numbers"):
+        restore(torch.rand(1, 16, 16, 3), mask=torch.full((1, 16, 16), torch.nan))
 
 
 def test_the_global_random_state_is_untouched(restore, nodes):
@@ -98,24 +114,49 @@ def test_the_global_random_state_is_untouched(restore, nodes):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_photo_of_20_megapixels_on_little_memory(nodes, monkeypatch):
+@pytest.fixture
+def little_memory(monkeypatch) -> list[int]:
+    """150 MB are free; what the process has taken since, at every call of a network."""
     import comfy.model_management as mm
     import psutil
-    from spandrel import ModelLoader
-    from spandrel.architectures.Compact import Compact
 
-    small = Compact(num_feat=8, num_conv=1, upscale=1).state_dict()
-    network = ModelLoader().load_from_state_dict(small)
+    process, taken = psutil.Process(), []
+    before = process.memory_info().rss
     monkeypatch.setattr(mm, "get_free_memory", lambda *_: 150 * 2**20)
-    image = torch.rand(1, 3648, 5472, 3)
-    before = psutil.Process().memory_info().rss
-    peaks = []
     monkeypatch.setattr(
         mm,
         "throw_exception_if_processing_interrupted",
-        lambda: peaks.append(psutil.Process().memory_info().rss - before),
+        lambda: taken.append(process.memory_info().rss - before),
     )
+    return taken
+
+
+def test_a_photo_of_20_megapixels_on_little_memory(nodes, little_memory):
+    from spandrel import ModelLoader
+    from spandrel.architectures.Compact import Compact
+
+    network = ModelLoader().load_from_state_dict(
+        Compact(num_feat=8, num_conv=1, upscale=1).state_dict()
+    )
+    image = torch.rand(1, 3648, 5472, 3)
     result = nodes.restore.PosteriorMean.execute(network, image).args[0]
     assert result.shape == image.shape
-    assert len(peaks) > 50  # tiles
-    assert max(peaks) < 1.2e9  # padded picture, canvas, its weights and one tile
+    assert len(little_memory) > 50  # tiles
+    assert max(little_memory) < 1.2e9  # padded picture, canvas, its weights and one tile
+
+
+def test_the_flow_on_a_photo_of_20_megapixels_on_little_memory(nodes, little_memory):
+    network = FlowUNet(widths=(4, 4), depths=(1, 1)).requires_grad_(False)
+    flow = Flow(
+        name="Small",
+        network=network,
+        predict=network,
+        memory=lambda height, width, batch, dtype: height * width * batch * 40,
+        multiple=4,
+        noise_std=0.05,
+    )
+    image = torch.rand(1, 3648, 5472, 3)
+    result = nodes.restore.SampleImage.execute(flow, image, 0, 1, -1.0, "euler").args[0]
+    assert result.shape == image.shape
+    assert len(little_memory) > 8  # tiles
+    assert max(little_memory) < 2.5e9  # noise, state, velocity, canvas: some 240 MB each

@@ -1,0 +1,109 @@
+"""Which weight files there are, and the parts that stay loaded between prompts."""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import comfy.model_management as mm
+import folder_paths
+import torch
+
+from ..models import registry
+from ..models.checkpoint import EXTENSIONS, WeightsError, config_file
+from ..models.contracts import Part
+
+FOLDER = "restoreflow"
+EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
+DEMO = "demo-denoise-25.safetensors"
+PRECISIONS = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+KEPT_PARTS = 4
+"""Enough for two graphs that take turns, each with a posterior mean and a flow."""
+
+_parts: OrderedDict[tuple, Part] = OrderedDict()
+"""The host's own cache forgets a loader's output as soon as another graph runs, and holds models
+by weak references only."""
+
+
+def register_folder() -> None:
+    """Add the pack's model folder to the host's, with the embedded weights in it."""
+    paths, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
+    own = [os.path.join(folder_paths.models_dir, FOLDER), str(EMBEDDED)]
+    folder_paths.folder_names_and_paths[FOLDER] = (
+        list(dict.fromkeys([*paths, *own])),
+        {*extensions, *EXTENSIONS},
+    )
+
+
+def names() -> list[str]:
+    """Every weight file in the pack's model folders, with forward slashes, the demo's first."""
+    found = {name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER)}
+    return [DEMO, *sorted(found - {DEMO}, key=str.casefold)]
+
+
+def check(name: str | None) -> bool | str:
+    """True if there is such a file, however its folders were written; a sentence if not.
+
+    A name that another node will give is None until then.
+    """
+    return True if name is None or name.replace("\\", "/") in names() else _missing(name)
+
+
+def _missing(name: str) -> str:
+    return (
+        f"There is no weight file {name}; put it into models/{FOLDER} and refresh (press R), "
+        "or choose another."
+    )
+
+
+def load(name: str, role: str, precision: str) -> Part:
+    """The part that plays `role` in a weight file, kept for the next prompts.
+
+    Raises:
+        WeightsError: no such file, or it cannot serve in this role or precision.
+    """
+    path = folder_paths.get_full_path(FOLDER, name.replace("\\", "/"))
+    if path is None:
+        raise WeightsError(_missing(name))
+    key = (os.path.realpath(path), _stamp(Path(path)), role, precision)
+    part = _parts.pop(key, None) or _read(Path(path), role, precision)
+    _parts[key] = part
+    while len(_parts) > KEPT_PARTS:
+        _parts.popitem(last=False)
+    return part
+
+
+def forget() -> None:
+    """Let go of every part that no node holds."""
+    _parts.clear()
+
+
+def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
+    """Dates and sizes of the file and of the settings beside it: another stamp, another file."""
+    stats = [file.stat() for file in (path, config_file(path)) if file]
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+def _read(path: Path, role: str, precision: str) -> Part:
+    part = registry.load(path, role)
+    part.cast(_dtype(part, precision))
+    return part
+
+
+def _dtype(part: Part, precision: str) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise WeightsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision}.")
+    wanted = PRECISIONS[precision]
+    if wanted is None:
+        if part.exact:
+            return torch.float32
+        wanted = mm.unet_dtype(mm.get_torch_device(), part.parameter_count, list(part.dtypes))
+        return wanted if wanted in part.dtypes else torch.float32
+    if wanted not in part.dtypes:
+        able = " or ".join(str(dtype).removeprefix("torch.") for dtype in part.dtypes)
+        raise WeightsError(f"{part.name} does not run in {precision}; choose {able}.")
+    return wanted
