@@ -8,22 +8,25 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pack  # noqa: F401 - makes restoreflow importable
 import torch
-from restoreflow.models import registry
 from restoreflow.models.checkpoint import Checkpoint
-from restoreflow.models.families import pmrf, restorer
+from restoreflow.models.checkpoint import read as read_checkpoint
+from restoreflow.models.families import pmrf
 from restoreflow.models.networks.neighborhood import neighborhood_attention
 from restoreflow.sampling import restore
-from safetensors import safe_open
+from restoreflow.sampling.tiling import pad_to
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 TOLERANCE = 1e-4
 ATTENTION_TOLERANCE = 1e-5
+WHOLE = 2**20
+"""A tile that no picture exceeds: the published code knows no tiles."""
 
 
 class Golden(NamedTuple):
@@ -91,32 +94,48 @@ def hdit(golden: Golden) -> Iterator[Comparison]:
     """The flow network: case{n}.{x, t, v}, and activations of the first case."""
     config = {"self_attns": golden.facts["config"]["self_attns"]}
     flow = pmrf.load_flow(as_checkpoint({"model.": golden.weights("sd.")}, config))
-    names = [name for name, _ in flow.network.named_parameters()]
-    yield same("param_order", names, golden.facts["param_order"])
+    yield from order(flow.network, golden)
     for case in golden.facts["cases"]:
         x, t, v = (golden.tensors[case[name]] for name in ("x", "t", "v"))
         prefix = case["x"].removesuffix("x") + "inter."
-        with recording(flow.network) as seen:
+        activations = golden.weights(prefix)
+        with recording(flow.network, activations) as seen:
             ours = flow.predict(x, t, t)
         yield compare(case["v"], ours, v)
-        for name, theirs in golden.weights(prefix).items():
+        for name, theirs in activations.items():
             ours = seen[name][:1]
             if ours.ndim == 4:
                 ours = ours[:, : theirs.shape[1], : theirs.shape[2]]
             yield compare(prefix + name, ours, theirs)
 
 
+def order(network: torch.nn.Module, golden: Golden) -> Iterator[Comparison]:
+    """The order of registration, in which moving averages are stored, where the file tells it."""
+    if "param_order" in golden.facts:
+        names = [published(name) for name, _ in network.named_parameters()]
+        yield same("param_order", names, golden.facts["param_order"])
+
+
+def published(name: str) -> str:
+    """A tensor's published name; spandrel holds SwinIR's first convolution one name higher."""
+    return name.replace("conv_first.", "conv_first.1.")
+
+
+WATCHED: dict[str, Callable[[torch.nn.Module], torch.nn.Module]] = {
+    "patch_in": lambda network: network.patch_in,
+    "mapping_out": lambda network: network.mapping,
+    "down0_block0_self_attn_out": lambda network: network.down_levels[0][0].self_attn,
+    "mid_out": lambda network: network.mid_level[-1],
+    "out_norm": lambda network: network.out_norm,
+}
+"""Golden names of activations, and whose output they are."""
+
+
 class recording:  # noqa: N801  reads as a verb
     """Within it, a network's activations are kept under their golden names."""
 
-    def __init__(self, network: torch.nn.Module):
-        self.modules = {
-            "patch_in": network.patch_in,
-            "mapping_out": network.mapping,
-            "down0_block0_self_attn_out": network.down_levels[0][0].self_attn,
-            "mid_out": network.mid_level[-1],
-            "out_norm": network.out_norm,
-        }
+    def __init__(self, network: torch.nn.Module, names: Iterable[str]):
+        self.modules = {name: WATCHED[name](network) for name in names}
 
     def __enter__(self) -> dict[str, Tensor]:
         seen: dict[str, Tensor] = {}
@@ -135,11 +154,12 @@ def swinir(golden: Golden) -> Iterator[Comparison]:
     """The posterior mean's network: case{n}.{x, y}, unclipped and uncropped, and its masks."""
     state = golden.weights("sd.")
     filled = dict(state)
-    restorer.fill_window_buffers(filled)
+    pmrf.fill_window_buffers(filled)
     for name, facts in golden.facts.get("omitted_buffers", {}).items():
         digest = hashlib.sha256(filled[name].numpy().tobytes()).hexdigest()
         yield same(name, digest, facts["sha256"])
-    part = restorer.load(as_checkpoint({"": state}))
+    part = pmrf.load_mean(as_checkpoint({"": state}))
+    yield from order(part.network, golden)
     for case in golden.facts["cases"]:
         yield compare(case["y"], part.network(golden.tensors[case["x"]]), golden.tensors[case["y"]])
     for name, mask in golden.weights("aux.attn_mask_grid").items():
@@ -166,9 +186,11 @@ def one_variant(golden: Golden, name: str, variant: dict[str, Any]) -> Iterator[
     checkpoint = as_checkpoint(parts, config)
 
     degraded = golden.tensors[variant["y"]]
-    image = degraded.expand(-1, 3, -1, -1)
     if mean_prefix:
         estimator = pmrf.load_mean(checkpoint)
+        degraded = pad_to(degraded, estimator.multiple)  # as published: padded, never cropped
+    image = degraded.expand(-1, 3, -1, -1)
+    if mean_prefix:
         if (raw := golden.tensors.get(f"{name}.mmse_raw")) is not None:
             yield compare(f"{name}.mmse_raw", estimator.network(degraded), raw)
         image = restore.posterior_mean(estimator, image)
@@ -186,7 +208,9 @@ def restoration(golden, name, variant, flow, image, noise) -> Iterator[Compariso
         ours = restore.start(flow, image, noise, restore.FROM_CHECKPOINT)
         yield compare(f"{name}.source", ours, source)
     steps: list = []
-    result = restore.sample(flow, image, noise, steps=len(variant["t"]), observe=steps.append)
+    result = restore.sample(
+        flow, image, noise, steps=len(variant["t"]), tile=WHOLE, observe=steps.append
+    )
     yield compare(
         f"{name}.t",
         torch.tensor([step.t for step in steps], dtype=torch.float64),
@@ -210,8 +234,7 @@ def keys(golden: Golden) -> Iterator[Comparison]:
         yield from mean_keys(select(shapes, "mmse_model."), "mmse_model.")
     elif "patch_in.proj.weight" in shapes:
         yield from flow_keys(shapes)
-        names = [name for name, _ in pmrf.build_network(shapes).named_parameters()]
-        yield same("param_order", names, golden.facts["param_order"])
+        yield from order(pmrf.build_network(shapes), golden)
     else:
         yield from mean_keys(shapes)
 
@@ -231,13 +254,12 @@ def flow_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison
 
 
 def mean_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison]:
-    """Of a SwinIR as spandrel builds it; it holds the first convolution one name higher."""
+    """Of a SwinIR as spandrel builds it; tables that follow from shapes may be left out."""
     zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    state = restorer.load(as_checkpoint({"": zeros})).network.state_dict()
-    ours = {
-        name.replace("conv_first.", "conv_first.1."): tuple(tensor.shape)
-        for name, tensor in state.items()
-    }
+    state = pmrf.load_mean(as_checkpoint({"": zeros})).network.state_dict()
+    ours = {published(name): tuple(tensor.shape) for name, tensor in state.items()}
+    derivable = [n for n in ours if n.endswith(pmrf.MEAN_BUFFERS) and n not in shapes]
+    ours = {name: shape for name, shape in ours.items() if name not in derivable}
     yield from same_keys(ours, shapes, prefix)
 
 
@@ -248,18 +270,35 @@ def same_keys(ours: dict, theirs: dict, prefix: str) -> Iterator[Comparison]:
 
 
 def lightning(path: Path, goldens: list[Golden]) -> Iterator[Comparison]:
-    """A training checkpoint's moving averages, against the pipeline file given in the same call."""
-    reference = next((g for g in goldens if "variants" in g.facts), None)
-    if reference is None:
-        sys.exit(f"{path.name}: give the pipeline file that holds its weights in the same call.")
-    flow = registry.load(path, registry.FLOW)
-    ours = flow.network.state_dict()
-    for name, theirs in reference.weights("flow.").items():
-        yield compare(f"flow.{name}", ours[name], theirs)
-    mean = registry.load(path, registry.POSTERIOR_MEAN).network.state_dict()
-    for name, theirs in reference.weights("mmse_model.").items():
-        ours_name = name.replace("conv_first.1.", "conv_first.")
-        yield compare(f"mmse_model.{name}", mean[ours_name], theirs)
+    """A training checkpoint's parts, against the pipeline file given in the same call.
+
+    Of several pipeline files the one counts that fits best.
+    """
+    references = [golden for golden in goldens if "hdit_config" in golden.facts]
+    if not references:
+        raise ValueError("give the pipeline file that holds its weights in the same call")
+    checkpoint = read_checkpoint(path)
+    roles = (
+        (pmrf.has_flow, pmrf.load_flow, "flow."),
+        (pmrf.has_mean, pmrf.load_mean, "mmse_model."),
+    )
+    states = {
+        prefix: {published(k): v for k, v in load(checkpoint).network.state_dict().items()}
+        for holds, load, prefix in roles
+        if holds(checkpoint)
+    }
+    results = [list(same_weights(states, golden)) for golden in references]
+    yield from min(results, key=lambda lines: sum(not line.ok for line in lines))
+
+
+def same_weights(states: dict[str, dict[str, Tensor]], golden: Golden) -> Iterator[Comparison]:
+    """Every tensor of the loaded parts beside the golden one of its name."""
+    for prefix, ours in states.items():
+        theirs = golden.weights(prefix)
+        extra = [n for n in ours if n not in theirs and not n.endswith(pmrf.MEAN_BUFFERS)]
+        yield same(f"{prefix}* (names)", extra, [])
+        for name, tensor in theirs.items():
+            yield compare(prefix + name, ours.get(name, torch.empty(0)), tensor)
 
 
 KINDS: list[tuple[Callable[[Golden], bool], Callable[[Golden], Iterator[Comparison]]]] = [
@@ -280,7 +319,10 @@ KINDS: list[tuple[Callable[[Golden], bool], Callable[[Golden], Iterator[Comparis
 def read(path: Path) -> Golden:
     """A safetensors file with its metadata, or a JSON file."""
     if path.suffix == ".json":
-        return Golden(path.name, {}, json.loads(path.read_text(encoding="utf-8")))
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no facts")
+        return Golden(path.name, {}, facts)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata() or {}
@@ -288,39 +330,58 @@ def read(path: Path) -> Golden:
     return Golden(path.name, tensors, json.loads(text))
 
 
-def comparisons(path: Path, golden: Golden | None, goldens: list[Golden]) -> Iterator[Comparison]:
-    """All comparisons that a file asks for."""
-    if golden is None:
-        return lightning(path, goldens)
-    runner = next((run for matches, run in KINDS if matches(golden)), None)
+def comparisons(path: Path, goldens: dict[Path, Golden]) -> Iterator[Comparison]:
+    """All comparisons that a file asks for.
+
+    Raises:
+        ValueError: it is no golden file that this version knows.
+    """
+    if path not in goldens:
+        return lightning(path, list(goldens.values()))
+    runner = next((run for matches, run in KINDS if matches(goldens[path])), None)
     if runner is None:
-        sys.exit(f"{path.name} is no golden file that this version knows.")
-    return runner(golden)
+        raise ValueError("no golden file that this version knows")
+    return runner(goldens[path])
+
+
+def report(path: Path, goldens: dict[Path, Golden]) -> int:
+    """Print one line a tensor; the number of those out of tolerance."""
+    failed = 0
+    print(f"{path.name}\n{'':2}{'tensor':<62}{'max abs':>10}{'max rel':>10}{'tol':>9}")
+    for line in comparisons(path, goldens):
+        failed += not line.ok
+        print(
+            f"{'':2}{line.name:<62}{line.absolute:>10.1e}{line.relative:>10.1e}"
+            f"{line.tolerance:>9.0e}  {'ok' if line.ok else 'OUT OF TOLERANCE'}",
+            flush=True,
+        )
+    return failed
 
 
 def main() -> None:
-    """Print one line a tensor; exit with 1 if one is out of tolerance."""
+    """Compare each file; exit with 1 if a tensor is out of tolerance or a file is not known."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="+", type=Path)
     paths = parser.parse_args().file
+    goldens: dict[Path, Golden] = {}
+    faults, failed = [], 0
     for path in paths:
-        if not path.is_file():
-            sys.exit(f"There is no file {path}.")
-    files = [(path, None if path.suffix == ".ckpt" else read(path)) for path in paths]
-    goldens = [golden for _, golden in files if golden is not None]
-    failed = 0
+        try:
+            if path.suffix != ".ckpt":
+                goldens[path] = read(path)
+        except (OSError, ValueError, SafetensorError) as error:
+            faults.append(f"{path.name} cannot be read as a golden file: {error}.")
     with torch.inference_mode():
-        for path, golden in files:
-            print(f"{path.name}\n{'':2}{'tensor':<62}{'max abs':>10}{'max rel':>10}{'tol':>9}")
-            for line in comparisons(path, golden, goldens):
-                failed += not line.ok
-                print(
-                    f"{'':2}{line.name:<62}{line.absolute:>10.1e}{line.relative:>10.1e}"
-                    f"{line.tolerance:>9.0e}  {'ok' if line.ok else 'OUT OF TOLERANCE'}",
-                    flush=True,
-                )
+        for path in paths:
+            try:
+                if path in goldens or path.suffix == ".ckpt":
+                    failed += report(path, goldens)
+            except (OSError, ValueError, KeyError) as error:
+                faults.append(f"{path.name}: {' '.join(str(error).split()).rstrip('.')}.")
     if failed:
-        sys.exit(f"{failed} tensor(s) are out of tolerance.")
+        faults.append(f"{failed} tensor(s) are out of tolerance.")
+    if faults:
+        sys.exit("\n".join(faults))
 
 
 if __name__ == "__main__":
