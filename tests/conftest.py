@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import comfyui

@@ -7,49 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import published_mean_names, save, tiny_flow, tiny_mean
 from restoreflow.models import registry
 from restoreflow.models.checkpoint import WeightsError, read
 from restoreflow.models.families import pmrf
-from restoreflow.models.networks.hdit import HDiT, Level, Mapping
-from safetensors.torch import save_file
-from spandrel.architectures.SwinIR import SwinIR
-
-MAPPING = Mapping(width=24, depth=2, d_ff=72)
-
-
-def tiny_flow(in_channels=3, patch=4, levels=2) -> HDiT:
-    """A random HDiT whose every layer does something."""
-    widths = [16, 32, 48][:levels]
-    kinds = [7] * (levels - 1) + [None]
-    network = HDiT(
-        [Level(w, 1, 2, 3 * w, k) for w, k in zip(widths, kinds, strict=True)],
-        MAPPING,
-        in_channels,
-        3,
-        patch,
-    )
-    for name, parameter in network.named_parameters():
-        if not name.endswith("scale"):
-            torch.nn.init.normal_(parameter, std=0.2)
-    return network.eval()
-
-
-def tiny_mean() -> SwinIR:
-    return SwinIR(
-        img_size=64, embed_dim=12, depths=[2], num_heads=[2], window_size=8, mlp_ratio=2,
-        upscale=8, upsampler="nearest+conv", start_unshuffle=8,
-    ).eval()  # fmt: skip
-
-
-def published_mean_names(network: SwinIR) -> dict[str, torch.Tensor]:
-    """spandrel holds the first convolution one name higher than the published file."""
-    return {k.replace("conv_first.", "conv_first.1."): v for k, v in network.state_dict().items()}
-
-
-def save(path: Path, parts: dict[str, dict], metadata=None) -> Path:
-    tensors = {p + name: t.contiguous() for p, part in parts.items() for name, t in part.items()}
-    save_file(tensors, path, metadata)
-    return path
 
 
 @pytest.fixture
