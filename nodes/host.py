@@ -108,7 +108,7 @@ def ready(part: Part, picture: Tensor) -> Machine:
         free_bytes=lambda: mm.get_free_memory(patcher.load_device),
         is_out_of_memory=_is_out_of_memory,
         before_call=mm.throw_exception_if_processing_interrupted,
-        tell=_tell,
+        tell=tell,
     )
 
 
@@ -122,7 +122,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """A line in the log and, while a node runs, on that node."""
     log.info("RestoreFlow: %s", text)
     try:

@@ -2,20 +2,27 @@
 
 from comfy_api.latest import io
 
-from ..models import registry
+from ..models import hub, registry
+from ..models.contracts import Part
 from . import host
 from . import weights as files
 from .sockets import FLOW, POSTERIOR_MEAN
 
 
 def _weights() -> io.Combo.Input:
+    fetched = ", ".join(known.label for known in hub.KNOWN)
     return io.Combo.Input(
         "weights",
-        options=files.names(),
+        options=files.choices(),
         default=files.DEMO,
         tooltip="A file in models/restoreflow, or the demo's. What it holds is read from its keys, "
-        "never from its name; one file may hold several parts.",
+        "never from its name; one file may hold several parts. If it is not on this machine, the "
+        f"first run fetches {fetched}.",
     )
+
+
+def _load(weights: str, role: str, precision: str) -> Part:
+    return files.load(weights, role, precision, progress=host.progress, tell=host.tell)
 
 
 def _precision() -> io.Combo.Input:
@@ -58,7 +65,7 @@ class LoadPosteriorMean(io.ComfyNode):
 
     @classmethod
     def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(files.load(weights, registry.POSTERIOR_MEAN, precision))
+        return io.NodeOutput(_load(weights, registry.POSTERIOR_MEAN, precision))
 
 
 class LoadFlow(io.ComfyNode):
@@ -83,4 +90,4 @@ class LoadFlow(io.ComfyNode):
 
     @classmethod
     def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(files.load(weights, registry.FLOW, precision))
+        return io.NodeOutput(_load(weights, registry.FLOW, precision))

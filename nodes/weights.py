@@ -2,13 +2,14 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management as mm
 import folder_paths
 import torch
 
-from ..models import registry
+from ..models import download, hub, registry
 from ..models.checkpoint import EXTENSIONS, WeightsError, config_file
 from ..models.contracts import Part
 
@@ -45,12 +46,18 @@ def names() -> list[str]:
     return [DEMO, *sorted(found - {DEMO}, key=str.casefold)]
 
 
+def choices() -> list[str]:
+    """What a loader offers: the demo, the known weights wherever they are, every other file."""
+    return list(dict.fromkeys([DEMO, *(known.name for known in hub.KNOWN), *names()]))
+
+
 def check(name: str | None) -> bool | str:
-    """True if there is such a file, however its folders were written; a sentence if not.
+    """True if there is or will be such a file, however its folders were written; else a sentence.
 
     A name that another node will give is None until then.
     """
-    return True if name is None or name.replace("\\", "/") in names() else _missing(name)
+    there = name is None or name.replace("\\", "/") in names() or hub.named(name) is not None
+    return True if there else _missing(name)
 
 
 def _missing(name: str) -> str:
@@ -60,21 +67,35 @@ def _missing(name: str) -> str:
     )
 
 
-def load(name: str, role: str, precision: str) -> Part:
+def load(name: str, role: str, precision: str, **watch: Callable) -> Part:
     """The part that plays `role` in a weight file, kept for the next prompts.
 
+    Args:
+        watch: `progress` and `tell` of `download.fetch`, for a known weight that must be fetched.
+
     Raises:
-        WeightsError: no such file, or it cannot serve in this role or precision.
+        WeightsError: no such file, it cannot be fetched, or cannot serve in this role or precision.
     """
-    path = folder_paths.get_full_path(FOLDER, name.replace("\\", "/"))
-    if path is None:
-        raise WeightsError(_missing(name))
-    key = (os.path.realpath(path), _stamp(Path(path)), role, precision)
-    part = _parts.pop(key, None) or _read(Path(path), role, precision)
+    path = _path(name, watch)
+    key = (os.path.realpath(path), _stamp(path), role, precision)
+    part = _parts.pop(key, None) or _read(path, role, precision)
     _parts[key] = part
     while len(_parts) > KEPT_PARTS:
         _parts.popitem(last=False)
     return part
+
+
+def _path(name: str, watch: dict[str, Callable]) -> Path:
+    """The file, found in the model folders or the Hub's cache, else fetched into the first."""
+    if path := folder_paths.get_full_path(FOLDER, name.replace("\\", "/")):
+        return Path(path)
+    known, roots = hub.named(name), folder_paths.get_folder_paths(FOLDER)
+    if known is None:
+        raise WeightsError(_missing(name))
+    interrupted = mm.throw_exception_if_processing_interrupted
+    return hub.find(known, roots) or download.fetch(
+        known, Path(roots[0]), check=interrupted, **watch
+    )
 
 
 def forget() -> None:

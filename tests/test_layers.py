@@ -20,6 +20,9 @@ SEES_IN_MODELS = {
     "contracts": {"contracts"},
     "checkpoint": {"checkpoint"},
     "registry": {"families", "checkpoint", "contracts"},
+    "hub": set(),
+    "transfer": {"checkpoint", "hub"},
+    "download": {"transfer", "hub"},
 }
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 
