@@ -1,0 +1,190 @@
+"""A pixel PMRF for Gaussian noise of 25/255: a posterior mean, then a flow that starts from it.
+
+Stages: pictures; posterior mean (NAFNet); its results for all pictures; flow (FlowUNet), refined
+on calmer pictures; one file. Each stage leaves its result in the work folder and is skipped when
+that is there.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..models.networks.flow_unet import FlowUNet
+from . import task
+from .fit import Progress, Recipe, fit, step_generator
+from .networks import build_mean, compiled, with_fast_norms
+from .pictures import CALM, RICH, Mix, draw_pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = ROOT / "models" / "embedded" / "demo-denoise-25.safetensors"
+FLOW_STEPS = 25
+"""Steps that the sampler takes unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the weights, apart from the machine's arithmetic."""
+
+    pictures: int = 1600
+    held_out: int = 40
+    side: int = 256
+    seed: int = 2026
+    mean: Recipe = Recipe(steps=9_000, rate=2e-3, clip=0.1)
+    flow: Recipe = Recipe(steps=12_000, rate=1.5e-3, clip=0.2)
+    calm_pictures: int = 800
+    refinement: Recipe = Recipe(steps=5_000, rate=7e-4, clip=0.2)
+
+
+def pin_plan(plan: Plan, work: Path) -> None:
+    """A work folder belongs to one plan: its files are not mixed with another's."""
+    work.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(plan), indent=1)
+    record = work / "plan.json"
+    if record.exists() and record.read_text() != text:
+        raise SystemExit(f"{work} holds the files of another plan: empty it or give another --work")
+    record.write_text(text)
+
+
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array at `path`, made first if need be."""
+    if not path.exists():
+        started = time.monotonic()
+        unfinished = path.with_suffix(".part.npy")
+        np.save(unfinished, make())
+        os.replace(unfinished, path)
+        print(f"{path.stem}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
+    return np.load(path)
+
+
+def train(plan: Plan, work: Path, out: Path, device: torch.device, compile_flow: bool) -> dict:
+    """Runs all stages and writes the weights; returns their record."""
+    pin_plan(plan, work)
+    processes = os.cpu_count() or 1
+
+    def draw(name: str, count: int, seed: int, mix: Mix) -> np.ndarray:
+        return kept(work / name, partial(draw_pictures, count, seed, plan.side, mix, processes))
+
+    pictures = draw("pictures.npy", plan.pictures, plan.seed, RICH)
+    calm = draw("calm.npy", plan.calm_pictures, plan.seed + 10, CALM)
+    held_out, pictures_used = pictures[: plan.held_out], pictures[plan.held_out :]
+
+    torch.manual_seed(plan.seed)
+    mean = with_fast_norms(build_mean()).to(device, memory_format=torch.channels_last)
+    loss = partial(task.mean_loss, mean, pictures_used, plan.mean, device)
+    mean, mean_progress = fit(mean, loss, plan.mean, plan.seed + 1, work / "mean.pt")
+
+    def restore(name: str, pictures: np.ndarray, seed: int) -> np.ndarray:
+        return kept(work / name, partial(restore_all, mean, pictures, seed, device))
+
+    means = restore("means.npy", pictures, plan.seed + 2)
+    calm_means = restore("calm_means.npy", calm, plan.seed + 11)
+
+    torch.manual_seed(plan.seed)
+    flow = FlowUNet().to(device, memory_format=torch.channels_last)
+    run = compiled(flow, plan.flow.crop, device) if compile_flow else flow
+    loss = partial(task.flow_loss, run, pictures_used, means[plan.held_out :], plan.flow, device)
+    average, flow_progress = fit(flow, loss, plan.flow, plan.seed + 3, work / "flow.pt")
+    flow.load_state_dict(average.state_dict())
+    loss = partial(task.flow_loss, run, calm, calm_means, plan.refinement, device)
+    refined = work / "refinement.pt"
+    flow, refinement_progress = fit(flow, loss, plan.refinement, plan.seed + 12, refined)
+
+    progress = {"mean": mean_progress, "flow": flow_progress, "refinement": refinement_progress}
+    record = describe(plan, device, progress)
+    pairs = (task.to_tensor(array) for array in (held_out, means[: plan.held_out]))
+    record["training"]["held_out_pictures"] = measure(flow, *pairs, plan.seed + 4, device)
+    write(mean, flow, record, out)
+    return record
+
+
+@torch.no_grad()
+def restore_all(
+    net: nn.Module, pictures: np.ndarray, seed: int, device: torch.device
+) -> np.ndarray:
+    """The posterior mean of each picture under one draw of noise; uint8 like the pictures."""
+    means = np.empty_like(pictures)
+    for number, picture in enumerate(pictures):
+        noisy = task.degrade(task.to_tensor(picture[None]), step_generator(seed, number))
+        with torch.autocast(device.type, torch.bfloat16):
+            mean = net(noisy.to(device, memory_format=torch.channels_last))
+        mean = (255 * mean[0].float().clamp(0, 1)).round().byte()
+        means[number] = mean.permute(1, 2, 0).cpu().numpy()
+    return means
+
+
+@torch.no_grad()
+def measure(
+    flow: nn.Module, clean: Tensor, mean: Tensor, seed: int, device: torch.device
+) -> dict[str, float]:
+    """On procedural pictures that trained nothing; the loss beside that of standing still."""
+    state, t, velocity = task.flow_batch(clean, mean, step_generator(seed, 0))
+    losses = []
+    for number in range(len(clean)):
+        one = slice(number, number + 1)
+        x, at = state[one].to(device), t[one].to(device)
+        losses.append(F.mse_loss(flow(x, at, at).cpu(), velocity[one]).item())
+    mean_psnr = -10 * (clean - mean).square().mean((1, 2, 3)).log10().mean()
+    return {
+        "mean_psnr_db": round(mean_psnr.item(), 3),
+        "flow_loss": round(sum(losses) / len(losses), 6),
+        "flow_loss_of_zero_velocity": round(velocity.square().mean().item(), 6),
+    }
+
+
+def describe(plan: Plan, device: torch.device, progress: dict[str, Progress]) -> dict:
+    """The record that travels with the weights: how they came about, and how to use them."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "format": 1,
+        "name": task.NAME,
+        "task": task.TASK,
+        "licence": "MIT",
+        "flow": {"noise_std": task.SOURCE_STD, "steps": FLOW_STEPS, "times": "velocity"},
+        "training": {
+            "command": "python training/train.py",
+            "data": "procedural pictures only (training/pictures.py); no photograph",
+            "plan": asdict(plan),
+            "machine": gpu or f"{os.cpu_count()} CPU cores, threads: {torch.get_num_threads()}",
+            "minutes": {name: round(stage.seconds / 60, 1) for name, stage in progress.items()},
+            "final_losses": {name: round(stage.loss, 6) for name, stage in progress.items()},
+            "versions": {name: version(name) for name in ("torch", "spandrel", "numpy", "scipy")},
+            "date": time.strftime("%Y-%m-%d"),
+        },
+    }
+
+
+def write(mean: nn.Module, flow: nn.Module, record: dict, out: Path) -> None:
+    """One fp16 safetensors file with both networks under the prefixes `mean.` and `flow.`."""
+    tensors = {
+        f"{prefix}.{name}": tensor.detach().cpu().half().contiguous()
+        for prefix, net in (("mean", mean), ("flow", flow))
+        for name, tensor in net.state_dict().items()
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out, metadata={"restoreflow": json.dumps(record)})
+    print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    work = Path(tempfile.gettempdir()) / "restoreflow-training"
+    parser.add_argument("--work", type=Path, default=work, help="folder of the resumable state")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    choice = parser.parse_args()
+    plan = Plan(seed=choice.seed)
+    train(plan, choice.work, choice.out, torch.device(choice.device), compile_flow=True)
