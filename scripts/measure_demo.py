@@ -248,11 +248,6 @@ def measure(name: str, photos: tuple[Photo, ...], out: Path, mean_part, flow_par
     for demand, (value, holds) in reached.items():
         print(f"- {demand}: {value:.2f} {'holds' if holds else 'FAILS'}")
     sheet(results, photos).save(out / f"{name}.png")
-    np.savez_compressed(
-        out / f"{name}.npz",
-        **{f"{method}|{photo.name}": to_pixels(image) for method, images in results.items()
-           for photo, image in zip(photos, images, strict=True)},
-    )  # fmt: skip
     return {"scores": scores, "demands": {key: float(value) for key, (value, _) in reached.items()}}
 
 

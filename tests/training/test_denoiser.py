@@ -14,6 +14,15 @@ from torch import nn
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for one another are slow on a busy machine, and these steps are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def short(steps: int) -> fit.Recipe:
     return fit.Recipe(steps=steps, rate=2e-3, clip=0.1, batch=2, crop=32, warm_up=1)
 
