@@ -22,7 +22,7 @@ from torch import Tensor
 from ..models.contracts import Part, PosteriorMean
 from ..models.families import restorer
 from ..sampling.integrate import Step
-from ..sampling.tiling import Machine
+from ..sampling.pieces import Machine
 from . import weights
 
 LARGEST_WORTH_EVICTING = 1024

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..models.contracts import PIXEL, Flow, Part, PosteriorMean
 from .integrate import SOLVERS, Step, integrate
+from .pieces import Machine, Pieces
 from .schedule import uniform
-from .tiling import Machine, Pieces, pad_to
+from .tiling import pad_to
 
 FROM_CHECKPOINT = -1.0
 """The source noise of the checkpoint."""

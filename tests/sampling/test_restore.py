@@ -4,8 +4,8 @@ import pytest
 import torch
 from restoreflow.models.contracts import Flow, PosteriorMean
 from restoreflow.sampling.noise import gaussian
+from restoreflow.sampling.pieces import Machine
 from restoreflow.sampling.restore import posterior_mean, sample, trade_off
-from restoreflow.sampling.tiling import Machine
 from torch import nn
 
 

@@ -1,24 +1,10 @@
-"""Padding, tiles, and getting by on little memory."""
+"""Padding, and tiles that hide their seams."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 import torch
-from restoreflow.sampling.tiling import Machine, Pieces, blend_tiles, pad_to, tile_starts
-
-
-@dataclass
-class Net:
-    """What tiling knows of a network; its memory is one byte a pixel."""
-
-    multiple: int = 8
-    minimum: int = 16
-    native_size: int | None = None
-    dtype: torch.dtype = torch.float32
-
-    def memory(self, height, width, batch, dtype):
-        return height * width * batch
+from restoreflow.sampling.tiling import blend_tiles, pad_to, tile_starts
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 30), (16, 24), (33, 2)])
@@ -46,12 +32,6 @@ def test_tiles_cover_the_axis_and_overlap_by_a_quarter(length, tile, multiple):
     assert all(later - earlier <= tile - tile // 4 for earlier, later in pairwise(starts))
 
 
-def test_the_smallest_tiles_still_overlap():
-    pieces = Pieces(Net(multiple=64, minimum=64), (1, 512, 512), Machine(free_bytes=lambda: 1))
-    assert pieces.tile == 128
-    assert tile_starts(512, pieces.tile, 64) == [0, 64, 128, 192, 256, 320, 384]
-
-
 def test_tiles_of_a_convolution_are_the_whole():
     """The rim of a tile, where padding stands for the picture, counts nothing."""
     blur = torch.nn.Conv2d(3, 3, 3, padding=1).requires_grad_(False)
@@ -73,76 +53,3 @@ def test_the_feather_hides_a_jump_between_tiles():
         lambda a: torch.full_like(a, next(marks) % 2), (torch.zeros(1, 1, 64, 256),), 64
     )
     assert tiled.diff(dim=-1).abs().max() < 0.2
-
-
-@pytest.mark.parametrize(
-    ("free", "batch", "tile"), [(1e9, 4, 256), (180e3, 2, 256), (90e3, 1, 256), (25e3, 1, 128)]
-)
-def test_little_memory_takes_fewer_pictures_then_tiles(free, batch, tile):
-    seen, said, done = [], [], []
-    x = torch.rand(4, 3, 256, 256)
-    machine = Machine(free_bytes=lambda: free, tell=said.append)
-    pieces = Pieces(Net(), (4, 256, 256), machine, observe=lambda *n: done.append(n))
-    out = pieces(lambda a: seen.append(a.shape) or a + 1, x)
-    assert torch.allclose(out, x + 1, atol=1e-6)
-    assert seen[0] == (batch, 3, tile, tile)
-    assert bool(said) == ((batch, tile) != (4, 256))
-    assert done == [(i + 1, len(seen)) for i in range(len(seen))]
-
-
-def test_native_size_decides_the_tiles_of_large_pictures():
-    net = Net(native_size=64)
-    assert not Pieces(net, (1, 64, 48), Machine(), 0).tiled
-    assert Pieces(net, (1, 64, 72), Machine(), 0).tile == 64
-    assert Pieces(net, (1, 640, 72), Machine(), 128).tile == 128
-
-
-def test_running_out_of_memory_halves_and_says_so():
-    said, limit = [], 2 * 128 * 128
-
-    def hungry(a):
-        if a.shape[0] * a.shape[-1] * a.shape[-2] > limit:
-            raise MemoryError
-        return a * 3
-
-    machine = Machine(is_out_of_memory=lambda e: isinstance(e, MemoryError), tell=said.append)
-    pieces = Pieces(Net(), (4, 256, 256), machine, 0)
-    x = torch.rand(4, 1, 256, 256)
-    assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
-    assert said == [
-        "Out of memory: going on with 2 pictures at a time.",
-        "Out of memory: going on with 1 picture at a time.",
-        "Out of memory: going on with 1 picture at a time in tiles of 128 pixels.",
-    ]
-    assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
-    assert len(said) == 3
-
-
-def test_when_nothing_fits_one_sentence_says_what_to_do():
-    def full(a):
-        raise MemoryError
-
-    machine = Machine(is_out_of_memory=lambda e: isinstance(e, MemoryError))
-    with pytest.raises(
-        MemoryError, match="Not even one tile of 64 pixels fits into memory; unload"
-    ):
-        Pieces(Net(), (1, 256, 256), machine, 0)(full, torch.rand(1, 1, 256, 256))
-
-
-def test_other_errors_are_not_swallowed_and_calls_can_be_cancelled():
-    class Interrupted(Exception):  # noqa: N818
-        pass
-
-    def stop():
-        raise Interrupted
-
-    x = torch.rand(1, 1, 64, 64)
-    with pytest.raises(ZeroDivisionError):
-        Pieces(Net(), (1, 64, 64), Machine(), 0)(lambda a: 1 / 0, x)
-    with pytest.raises(Interrupted):
-        Pieces(Net(), (1, 64, 64), Machine(before_call=stop), 0)(lambda a: a, x)
-
-
-def test_a_negative_tile():
-    with pytest.raises(ValueError, match="tile must be 0 .automatic. or a side in pixels; got -8"):
-        Pieces(Net(), (1, 64, 64), Machine(), -8)
