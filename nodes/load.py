@@ -16,8 +16,8 @@ def _weights() -> io.Combo.Input:
         options=files.choices(),
         default=files.DEMO,
         tooltip="A file in models/restoreflow, or the demo's. What it holds is read from its keys, "
-        "never from its name; one file may hold several parts. If it is not on this machine, the "
-        f"first run fetches {fetched}.",
+        "never from its name; one file may hold several parts. These are fetched on their first "
+        f"run: {fetched}.",
     )
 
 

@@ -6,7 +6,7 @@ from ..models.contracts import Flow
 from ..sampling.integrate import SOLVERS
 from ..sampling.noise import gaussian
 from ..sampling.restore import posterior_mean as estimate
-from ..sampling.restore import sample, trade_off
+from ..sampling.restore import sample, step_count, trade_off
 from . import host
 from .picture import Picture
 from .sockets import FLOW, POSTERIOR_MEAN
@@ -128,8 +128,9 @@ class SampleImage(io.ComfyNode):
                         min=0,
                         max=8192,
                         step=64,
-                        tooltip="Side of the tiles in which large pictures are computed; 0 takes "
-                        "the size at which the flow was trained, and smaller on little memory.",
+                        tooltip="Side of the tiles in which large pictures are computed, rounded "
+                        "to what the network takes; 0 takes the size at which the flow was "
+                        "trained, and smaller on little memory.",
                     )
                 ),
             ],
@@ -151,7 +152,7 @@ class SampleImage(io.ComfyNode):
             stop_after=stop_after,
             mask=picture.fit_mask(mask),
             tile=tile,
-            observe=host.observer(stop_after or steps or flow.steps, picture.rgb),
+            observe=host.observer(step_count(flow, steps, stop_after), picture.rgb),
             machine=host.ready(flow, picture.rgb),
         )
         return io.NodeOutput(picture.image(restored))

@@ -8,6 +8,7 @@ from pathlib import Path
 import comfy.model_management as mm
 import folder_paths
 import torch
+from server import PromptServer
 
 from ..models import download, hub, registry
 from ..models.checkpoint import EXTENSIONS, WeightsError, config_file
@@ -47,8 +48,14 @@ def names() -> list[str]:
 
 
 def choices() -> list[str]:
-    """What a loader offers: the demo, the known weights wherever they are, every other file."""
-    return list(dict.fromkeys([DEMO, *(known.name for known in hub.KNOWN), *names()]))
+    """What a loader offers: the demo, the known weights wherever they are, every other file.
+
+    The host asks for it once while it loads the pack, when no file may be looked for yet.
+    """
+    server = getattr(PromptServer, "instance", None)
+    loading = server is not None and not server.app.frozen
+    files = [] if loading else names()
+    return list(dict.fromkeys([DEMO, *(known.name for known in hub.KNOWN), *files]))
 
 
 def check(name: str | None) -> bool | str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .noise import gaussian, generator
+from .noise import DEGRADING, gaussian, generator
 from .tiling import pad_to
 
 KERNEL = 41
@@ -27,7 +27,7 @@ def _each(x: Tensor, seed: int, degrade: Callable[[Tensor, torch.Generator], Ten
     neither on its batch nor on the device.
     """
     pictures = enumerate(x.detach().cpu().float())
-    done = [degrade(picture.contiguous(), generator(seed, i)) for i, picture in pictures]
+    done = [degrade(picture.contiguous(), generator(seed, i, DEGRADING)) for i, picture in pictures]
     return torch.stack(done).to(x.device)
 
 
@@ -134,7 +134,7 @@ class Masking:
         return (z + weight * self.apply(y)) / (1 + weight * self.keep.to(z))
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
-        noise = gaussian(x.shape[1:], seed, range(len(x))).to(x.device)
+        noise = gaussian(x.shape[1:], seed, range(len(x)), DEGRADING).to(x.device)
         return (self.apply(x) + self.noise_std * noise).clamp(0, 1)
 
 
@@ -153,7 +153,7 @@ class Inpainting:
 
     def given(self, batch: int, height: int, width: int, seed: int) -> Masking:
         """The operator that `simulate` applies to such a batch with this seed."""
-        drawn = [self._keep(height, width, generator(seed, i)) for i in range(batch)]
+        drawn = [self._keep(height, width, generator(seed, i, DEGRADING)) for i in range(batch)]
         return Masking(self.name, torch.stack(drawn), self.noise_std)
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:

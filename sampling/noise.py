@@ -6,19 +6,26 @@ import torch
 from torch import Tensor
 
 SEEDS = 2**64
+SAMPLING = 0
+DEGRADING = 0x9E3779B97F4A7C15
+"""Streams: a photo degraded and restored with one seed must not meet the same noise twice."""
 
 
-def generator(seed: int, index: int = 0) -> torch.Generator:
+def generator(seed: int, index: int = 0, stream: int = SAMPLING) -> torch.Generator:
     """A CPU generator for picture `index` of a run seeded with `seed` in [0, 2^64)."""
-    return torch.Generator().manual_seed((seed + index) % SEEDS)
+    return torch.Generator().manual_seed((seed + index) % SEEDS ^ stream)
 
 
-def gaussian(shape: Sequence[int], seed: int, indices: Iterable[int]) -> Tensor:
+def gaussian(
+    shape: Sequence[int], seed: int, indices: Iterable[int], stream: int = SAMPLING
+) -> Tensor:
     """Standard normal noise [B, C, H, W] on the CPU, float32.
 
     Args:
         shape: (C, H, W) of one picture, unpadded and untiled.
         seed: of the picture with index 0.
         indices: the pictures' places in their batch.
+        stream: what the noise is for.
     """
-    return torch.stack([torch.randn(shape, generator=generator(seed, i)) for i in indices])
+    draws = [torch.randn(shape, generator=generator(seed, i, stream)) for i in indices]
+    return torch.stack(draws)

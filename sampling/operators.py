@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .degradations import PMRF_DEGRADATIONS
-from .noise import gaussian
+from .noise import DEGRADING, gaussian
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ class GaussianNoise:
         return (z + weight * y) / (1 + weight)
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
-        noise = gaussian(x.shape[1:], seed, range(len(x))).to(x.device)
+        noise = gaussian(x.shape[1:], seed, range(len(x)), DEGRADING).to(x.device)
         y = (x + self.noise_std * noise).clamp(0, 1)
         return torch.round(y * 255) / 255 if self.eight_bit else y
 

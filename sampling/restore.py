@@ -82,23 +82,9 @@ def sample(
     Raises:
         ValueError: an argument out of range, or one that these weights need or refuse.
     """
-    if flow.domain != PIXEL:
-        raise ValueError(
-            f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
-            "use the latent flow sampler."
-        )
-    if stop_after < 0:
-        raise ValueError(
-            f"stop_after must be 0 (all steps) or a number of steps; got {stop_after}."
-        )
-    if solver not in SOLVERS:
-        raise ValueError(f"The solver must be one of {', '.join(SOLVERS)}; got {solver}.")
-    if solver != "euler" and flow.times != "velocity":
-        raise ValueError(
-            f"{flow.name} gives mean velocities, for which only the solver euler is right; "
-            f"got {solver}."
-        )
+    _refuse(flow, solver)
     times = uniform(steps or flow.steps, flow.start)
+    last = step_count(flow, steps, stop_after)
     height, width = image.shape[-2:]
     x = pad_to(start(flow, image, noise, source_noise), flow.multiple, flow.minimum)
     conditions = [
@@ -113,10 +99,36 @@ def sample(
 
     for step in integrate(SOLVERS[solver](field), x, times):
         observe(step)
-        if step.i + 1 == stop_after:
+        if step.i + 1 == last:
             break
     restored = _checked(step.clean[..., :height, :width].to(image.device), flow).clamp(0, 1)
     return restored if mask is None else torch.lerp(image, restored, mask)
+
+
+def step_count(flow: Flow, steps: int, stop_after: int) -> int:
+    """How many steps a run takes; 0 means the checkpoint's own number, and all of them."""
+    if stop_after < 0:
+        raise ValueError(
+            f"stop_after must be 0 (all steps) or a number of steps; got {stop_after}."
+        )
+    planned = steps or flow.steps
+    return min(stop_after or planned, planned)
+
+
+def _refuse(flow: Flow, solver: str) -> None:
+    """Say what a flow cannot be asked for."""
+    if flow.domain != PIXEL:
+        raise ValueError(
+            f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
+            "use the latent flow sampler."
+        )
+    if solver not in SOLVERS:
+        raise ValueError(f"The solver must be one of {', '.join(SOLVERS)}; got {solver}.")
+    if solver != "euler" and flow.times != "velocity":
+        raise ValueError(
+            f"{flow.name} gives mean velocities, for which only the solver euler is right; "
+            f"got {solver}."
+        )
 
 
 def start(flow: Flow, image: Tensor, noise: Tensor, source_noise: float) -> Tensor:

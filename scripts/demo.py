@@ -6,6 +6,7 @@ Prints how close each picture comes to the clean photo and writes a before/after
 import copy
 import io
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -240,6 +241,7 @@ def restore_all(folder: Path) -> tuple[list[Restoration], float]:
     start = time.monotonic()
     installation = comfyui.find()
     print("Starting ComfyUI ...", flush=True)
+    shutil.rmtree(folder / "output", ignore_errors=True)  # of an earlier demo
     with comfyui.Host(installation, folder) as host:
         print(f"Ready after {time.monotonic() - start:.0f} s; restoring {len(NAMES)} photos")
         client = Client(host.url)

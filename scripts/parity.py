@@ -378,6 +378,8 @@ def main() -> None:
                     failed += report(path, goldens)
             except (OSError, ValueError, KeyError) as error:
                 faults.append(f"{path.name}: {' '.join(str(error).split()).rstrip('.')}.")
+    if not failed and not faults:
+        print("All of them agree.")
     if failed:
         faults.append(f"{failed} tensor(s) are out of tolerance.")
     if faults:

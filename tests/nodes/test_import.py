@@ -17,7 +17,7 @@ args.cpu = True
 import torch, server, comfy_api.latest, nodes as core
 
 sys.path.remove({comfyui!r})
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 pack = ModuleType("restoreflow")
 pack.__path__ = [{root!r}]
 sys.modules["restoreflow"] = pack
@@ -29,6 +29,8 @@ def seen(event, arguments):
     if event.split(".")[0] in ("socket", "subprocess", "os") and not looks_for_modules:
         happened.append((event, arguments))
 
+app = SimpleNamespace(frozen=False, on_response_prepare=[])
+server.PromptServer.instance = SimpleNamespace(app=app)
 happened, modules = [], set(sys.modules)
 threads, state = threading.active_count(), torch.get_rng_state()
 sys.dont_write_bytecode = True
@@ -42,6 +44,8 @@ def finish(coroutine):  # an event loop opens sockets of its own; what never wai
         return stop.value
 
 nodes = finish(finish(comfy_entrypoint()).get_node_list())
+for node in nodes:
+    node.GET_SCHEMA()  # as the host does when it loads a pack
 assert len(nodes) == 7, nodes
 assert not happened, happened
 assert threading.active_count() == threads

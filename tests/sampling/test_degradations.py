@@ -19,7 +19,7 @@ from restoreflow.sampling.degradations import (
     jpeg,
     resize,
 )
-from restoreflow.sampling.noise import generator
+from restoreflow.sampling.noise import DEGRADING, generator
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("random_state_untouched")
@@ -239,7 +239,7 @@ def test_blind_faces_draw_within_the_published_ranges():
 
 def test_blind_faces_are_eight_bit_and_at_times_grey():
     x = uniform(1, 3, 24, 24)
-    seeds = [s for s in range(400) if BlindFace("b").draw(generator(s)).grey]
+    seeds = [s for s in range(400) if BlindFace("b").draw(generator(s, 0, DEGRADING)).grey]
     assert seeds
     y = BlindFace("b").simulate(x, seeds[0])
     assert torch.equal(y[:, 0], y[:, 1]) and torch.equal(y[:, 0], y[:, 2])
@@ -253,7 +253,7 @@ def test_the_steps_of_a_blind_face_come_in_their_order(scale, grey, monkeypatch)
     monkeypatch.setattr(BlindFace, "draw", lambda self, random: course)
     x = uniform(3, 48, 70)
     y = resize(correlate(x, gaussian_kernel(3, 1, 0.7)), int(48 // scale), int(70 // scale))
-    y = (y + 0.05 * torch.randn(y.shape, generator=generator(6))).clamp(0, 1)
+    y = (y + 0.05 * torch.randn(y.shape, generator=generator(6, 0, DEGRADING))).clamp(0, 1)
     y = resize(jpeg(y, 40), 48, 70)
     if grey:
         y = (0.299 * y[0] + 0.587 * y[1] + 0.114 * y[2]).expand(3, -1, -1)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from restoreflow.sampling.noise import gaussian
 from restoreflow.sampling.operators import PRESETS, Degradation, GaussianNoise, preset
 
 
@@ -21,6 +22,15 @@ def test_simulation_is_seeded_and_independent_of_the_batch(degradation, random_s
     assert 0 <= y.min() <= y.max() <= 1
     assert torch.equal(degradation.simulate(x[1:2], 0), y[1:2])
     assert not torch.equal(degradation.simulate(x, 5), y)
+
+
+def test_its_noise_is_not_the_samplers_of_the_same_seed(degradation):
+    x = torch.full((1, 3, 64, 64), 0.5)
+    noise = gaussian((3, 64, 64), 7, [0])
+    added = degradation.simulate(x, 7) - x
+    for channel in range(3):
+        pair = torch.stack([added[0, channel].flatten(), noise[0, channel].flatten()])
+        assert torch.corrcoef(pair)[0, 1].abs() < 0.1
 
 
 def test_gaussian_noise_has_its_std():
