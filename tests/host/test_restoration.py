@@ -114,6 +114,16 @@ def test_a_file_made_on_windows_loads(client, host, prompt):
     assert saved(client, prompt).shape == (90, 70, 3)
 
 
+def test_a_file_that_arrives_later_is_offered(client, host):
+    folder = host.folder / "models" / "restoreflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(WEIGHTS, folder / "later.safetensors")
+    described = client.json("/object_info/RestoreFlowLoadFlow")["RestoreFlowLoadFlow"]
+    offered = described["input"]["required"]["weights"][1]["options"]
+    assert offered[0] == WEIGHTS.name
+    assert "later.safetensors" in offered
+
+
 def test_two_graphs_alternate_and_each_file_is_read_once(client, host, prompt):
     folder = host.folder / "models" / "restoreflow"
     folder.mkdir(parents=True, exist_ok=True)
