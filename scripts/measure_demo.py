@@ -6,31 +6,23 @@ the photos they carry).
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import demo_photos
 import numpy as np
+import pack  # noqa: F401 - makes restoreflow importable
 import torch
 from demo_photos import Photo
 from PIL import Image
+from restoreflow.models import registry
+from restoreflow.sampling import metrics, noise, restore
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "models" / "embedded" / "demo-denoise-25.safetensors"
-
-pack = ModuleType("restoreflow")
-pack.__path__ = [str(ROOT)]
-sys.modules["restoreflow"] = pack
-metrics, noise, registry, restore = (
-    import_module(f"restoreflow.{room}")
-    for room in ("sampling.metrics", "sampling.noise", "models.registry", "sampling.restore")
-)
 
 NOISE_STD = demo_photos.NOISE_STD / 255
 NLM_STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
