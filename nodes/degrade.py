@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sampling.operators import PRESETS, Degradation
-from ..sampling.operators import preset as find_preset
+from ..sampling import operators
 from . import host
 from .picture import Picture
 from .restore import seed_input
@@ -25,7 +24,7 @@ class LoadDegradation(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=list(PRESETS),
+                    options=list(operators.PRESETS),
                     tooltip="The degradation: the demo's, or one of the papers'.",
                 )
             ],
@@ -36,7 +35,7 @@ class LoadDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: str) -> io.NodeOutput:
-        return io.NodeOutput(find_preset(preset))
+        return io.NodeOutput(operators.preset(preset))
 
 
 class ApplyDegradation(io.ComfyNode):
@@ -62,5 +61,5 @@ class ApplyDegradation(io.ComfyNode):
     @classmethod
     def execute(cls, degradation, image, seed) -> io.NodeOutput:
         picture = Picture.of(image)
-        known = host.expect(degradation, Degradation, "Apply Degradation")
+        known = host.expect(degradation, operators.Degradation, "Apply Degradation")
         return io.NodeOutput(picture.image(known.simulate(picture.rgb, seed)))

@@ -22,13 +22,12 @@ OTHER_BYTES_PER_PIXEL = 1600
 """The host's own allowance for a network it does not know, rounded up."""
 
 
-def is_one(checkpoint: Checkpoint, prefix: str = "") -> bool:
-    """Whether spandrel recognises the tensors under `prefix`; reads no tensor."""
+def is_one(checkpoint: Checkpoint) -> bool:
+    """Whether spandrel recognises the file's tensors; reads none of them."""
     from spandrel import MAIN_REGISTRY, canonicalize_state_dict
 
-    shapes = checkpoint.part_shapes(prefix)
     hollow = canonicalize_state_dict(
-        {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        {name: torch.empty(shape, device="meta") for name, shape in checkpoint.shapes.items()}
     )
     return any(support.detect(hollow) for support in MAIN_REGISTRY.architectures("detection"))
 
