@@ -12,19 +12,16 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 import environment
+from client import LOOPBACK
 from setup_step import SetupError, variables
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
 START_SECONDS = 240  # a first start compiles every module, on a busy machine slowly
-# No network: a proxy of the user's must not be asked for our own machine.
-LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 ACCELERATOR = (
     "import torch; a = getattr(torch, 'accelerator', None); "
     "print((a or torch.cuda).is_available() or torch.backends.mps.is_available())"

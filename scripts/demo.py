@@ -20,9 +20,8 @@ import comfyui
 import environment
 import numpy as np
 import pack  # noqa: F401 - makes restoreflow importable
-import torch
 from client import Client, PromptError
-from demo_photos import TRIAL, Photo
+from demo_photos import TRIAL, Photo, to_pixels, to_tensor
 from PIL import Image, ImageDraw, ImageFont
 from restoreflow.jobs.workflow import Prompt, WorkflowError, to_prompt
 from restoreflow.sampling import metrics
@@ -86,11 +85,6 @@ class Restoration:
 # Numbers
 
 
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 [H, W, 3] -> [1, 3, H, W] in [0, 1]."""
-    return torch.tensor(pixels).movedim(-1, 0)[None].float() / 255
-
-
 def score(picture: np.ndarray, clean: np.ndarray) -> Score:
     """Of two uint8 pictures [H, W, 3]."""
     pair = to_tensor(picture), to_tensor(clean)
@@ -124,8 +118,7 @@ def at_sheet_size(photo: Photo) -> Photo:
 
 def degrade(clean: np.ndarray, seed: int) -> np.ndarray:
     """The clean photo with the demo's noise, as a file would hold it."""
-    noisy = DEGRADATION.simulate(to_tensor(clean), seed)
-    return (noisy[0].movedim(0, -1) * 255).round().byte().numpy()
+    return to_pixels(DEGRADATION.simulate(to_tensor(clean), seed))
 
 
 def template(client: Client) -> Prompt:

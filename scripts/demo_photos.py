@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 NOISE_STD = 25
 """Of 255."""
@@ -47,6 +49,17 @@ def add_noise(clean: np.ndarray, number: int) -> np.ndarray:
     generator = np.random.default_rng(FIRST_SEED + number)
     noise = NOISE_STD * generator.standard_normal(clean.shape, dtype=np.float32)
     return np.clip(clean + noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """[H, W, 3], uint8 or float in [0, 1] -> [1, 3, H, W] in [0, 1]."""
+    scale = 255 if pixels.dtype == np.uint8 else 1
+    return torch.from_numpy(pixels / scale).permute(2, 0, 1)[None].float()
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """[1, 3, H, W] in [0, 1] -> uint8 [H, W, 3]."""
+    return (255 * image[0].clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
 
 
 def is_grey(clean: np.ndarray) -> bool:

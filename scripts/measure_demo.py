@@ -13,7 +13,7 @@ import demo_photos
 import numpy as np
 import pack  # noqa: F401 - makes restoreflow importable
 import torch
-from demo_photos import Photo
+from demo_photos import Photo, to_pixels, to_tensor
 from PIL import Image
 from restoreflow.models import registry
 from restoreflow.sampling import metrics, noise, restore
@@ -46,17 +46,6 @@ COLUMNS = (
 
 Results = dict[str, list[Tensor]]
 """Method -> one image [1, 3, H, W] in [0, 1] per photo."""
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """[H, W, 3], uint8 or float in [0, 1] -> [1, 3, H, W] in [0, 1]."""
-    scale = 255 if pixels.dtype == np.uint8 else 1
-    return torch.from_numpy(pixels / scale).permute(2, 0, 1)[None].float()
-
-
-def to_pixels(image: Tensor) -> np.ndarray:
-    """[1, 3, H, W] in [0, 1] -> uint8 [H, W, 3]."""
-    return (255 * image[0].clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
 
 
 def mean_square(a: Tensor, b: Tensor) -> float:

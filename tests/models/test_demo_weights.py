@@ -6,6 +6,7 @@ from typing import NamedTuple
 import demo_photos
 import pytest
 import torch
+from demo_photos import to_tensor
 from restoreflow.models import registry
 from restoreflow.sampling import metrics, noise, restore
 from skimage.restoration import denoise_nl_means
@@ -23,10 +24,6 @@ class Restored(NamedTuple):
     degraded: Tensor
     mean: Tensor
     lifelike: Tensor
-
-
-def to_tensor(pixels) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
 
 
 def load(role: str):
