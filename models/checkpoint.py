@@ -106,8 +106,11 @@ def fill(network: nn.Module, state: StateDict, name: str) -> None:
     network.load_state_dict(state, assign=True)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, ema: bool = True) -> Checkpoint:
     """Open a weight file.
+
+    Args:
+        ema: take the moving averages of the weights where a training checkpoint holds both.
 
     Raises:
         WeightsError: the file is missing, not a weight file, damaged, or would execute code.
@@ -119,7 +122,7 @@ def read(path: Path) -> Checkpoint:
         raise WeightsError(
             f"{path.name} is no weight file; expected one of {', '.join(EXTENSIONS)}."
         )
-    return _safetensors(path) if suffix in (".safetensors", ".sft") else _pickle(path)
+    return _safetensors(path) if suffix in (".safetensors", ".sft") else _pickle(path, ema)
 
 
 def _safetensors(path: Path) -> Checkpoint:
@@ -159,7 +162,7 @@ def _json(what: str, text: str, name: str) -> dict[str, Any]:
     return content
 
 
-def _pickle(path: Path) -> Checkpoint:
+def _pickle(path: Path, ema: bool) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -173,14 +176,23 @@ def _pickle(path: Path) -> Checkpoint:
         raise WeightsError(f"{path.name} is damaged or incomplete; fetch it again.") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path.name} holds no state dict, but a {type(content).__name__}.")
-    return _unwrap(path.name, content)
+    return _unwrap(path.name, content, ema)
 
 
-def _unwrap(name: str, content: Mapping[str, Any]) -> Checkpoint:
-    """The state dict inside a training checkpoint: Lightning's, or BasicSR's `params_ema`."""
-    wrappers = ("params_ema", "params", "state_dict")
-    inner = (content.get(key) for key in wrappers)
+def _unwrap(name: str, content: Mapping[str, Any], ema: bool) -> Checkpoint:
+    """The state dict inside a training checkpoint: BasicSR's, Lightning's, ELIR's own.
+
+    ELIR's holds the averages of each part under `state_dict_<part>`.
+    """
+    wrappers = ("params_ema", "params") if ema else ("params", "params_ema")
+    inner = (content.get(key) for key in (*wrappers, "state_dict"))
     state = next((state for state in inner if isinstance(state, Mapping)), content)
+    if ema and (parts := [key for key in content if key.startswith("state_dict_")]):
+        state = {
+            f"{part.removeprefix('state_dict_')}.{key}": value
+            for part in parts
+            for key, value in content[part].items()
+        }
     tensors = {
         key.removeprefix("module."): value
         for key, value in state.items()
@@ -192,6 +204,6 @@ def _unwrap(name: str, content: Mapping[str, Any]) -> Checkpoint:
         name,
         {key: tuple(value.shape) for key, value in tensors.items()},
         dict(content.get("hyper_parameters") or {}),
-        tuple((content.get("ema") or {}).get("shadow_params") or ()),
+        tuple((content.get("ema") or {}).get("shadow_params") or ()) if ema else (),
         tensors,
     )

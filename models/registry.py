@@ -36,13 +36,16 @@ FAMILIES = (
 )
 
 
-def load(path: Path, role: str) -> Part:
+def load(path: Path, role: str, ema: bool = True) -> Part:
     """Load the part that plays `role` from a weight file, on the CPU, in the file's precision.
+
+    Args:
+        ema: take the moving averages of the weights where a training checkpoint holds both.
 
     Raises:
         WeightsError: the file cannot be read, is of no known family, or plays other roles only.
     """
-    checkpoint = read(path)
+    checkpoint = read(path, ema)
     held = []
     for family in FAMILIES:
         for name, (holds, build) in family.roles.items():

@@ -21,8 +21,8 @@ def _weights() -> io.Combo.Input:
     )
 
 
-def _load(weights: str, role: str, precision: str) -> Part:
-    return files.load(weights, role, precision, progress=host.progress, tell=host.tell)
+def _load(weights: str, role: str, precision: str, ema: bool) -> Part:
+    return files.load(weights, role, precision, ema, progress=host.progress, tell=host.tell)
 
 
 def _precision() -> io.Combo.Input:
@@ -39,6 +39,18 @@ def _precision() -> io.Combo.Input:
     )
 
 
+def _ema() -> io.Boolean.Input:
+    return host.advanced(
+        io.Boolean.Input(
+            "ema",
+            optional=True,
+            default=True,
+            tooltip="Where a training checkpoint holds both, take the moving averages of the "
+            "weights, as the papers do; off takes the weights of the last step.",
+        )
+    )
+
+
 class LoadPosteriorMean(io.ComfyNode):
     """The estimator that a restoration starts from."""
 
@@ -51,7 +63,7 @@ class LoadPosteriorMean(io.ComfyNode):
             description="Loads a posterior-mean estimator: the network whose answer has the least "
             "mean squared error. PMRF's own and any restoration network that spandrel knows.",
             search_aliases=["pmrf", "mmse", "denoiser", "swinir", "nafnet", "restore", "load"],
-            inputs=[_weights(), _precision()],
+            inputs=[_weights(), _precision(), _ema()],
             outputs=[
                 POSTERIOR_MEAN.Output(
                     display_name="posterior mean", tooltip="For the node Posterior Mean."
@@ -64,8 +76,8 @@ class LoadPosteriorMean(io.ComfyNode):
         return files.check(weights)
 
     @classmethod
-    def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(_load(weights, registry.POSTERIOR_MEAN, precision))
+    def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
+        return io.NodeOutput(_load(weights, registry.POSTERIOR_MEAN, precision, ema))
 
 
 class LoadFlow(io.ComfyNode):
@@ -80,7 +92,7 @@ class LoadFlow(io.ComfyNode):
             description="Loads a flow: the network that carries a posterior mean to a lifelike "
             "picture. PMRF's HDiT and the demo's small U-Net.",
             search_aliases=["pmrf", "rectified flow", "hdit", "load"],
-            inputs=[_weights(), _precision()],
+            inputs=[_weights(), _precision(), _ema()],
             outputs=[FLOW.Output(display_name="flow", tooltip="For a flow sampler.")],
         )
 
@@ -89,5 +101,5 @@ class LoadFlow(io.ComfyNode):
         return files.check(weights)
 
     @classmethod
-    def execute(cls, weights: str, precision: str = "auto") -> io.NodeOutput:
-        return io.NodeOutput(_load(weights, registry.FLOW, precision))
+    def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
+        return io.NodeOutput(_load(weights, registry.FLOW, precision, ema))

@@ -74,18 +74,19 @@ def _missing(name: str) -> str:
     )
 
 
-def load(name: str, role: str, precision: str, **watch: Callable) -> Part:
+def load(name: str, role: str, precision: str, ema: bool = True, **watch: Callable) -> Part:
     """The part that plays `role` in a weight file, kept for the next prompts.
 
     Args:
+        ema: take the moving averages of the weights where a training checkpoint holds both.
         watch: `progress` and `tell` of `download.fetch`, for a known weight that must be fetched.
 
     Raises:
         WeightsError: no such file, it cannot be fetched, or cannot serve in this role or precision.
     """
     path = _path(name, watch)
-    key = (os.path.realpath(path), _stamp(path), role, precision)
-    part = _parts.pop(key, None) or _read(path, role, precision)
+    key = (os.path.realpath(path), _stamp(path), role, precision, ema)
+    part = _parts.pop(key, None) or _read(path, role, precision, ema)
     _parts[key] = part
     while len(_parts) > KEPT_PARTS:
         _parts.popitem(last=False)
@@ -116,8 +117,8 @@ def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
-def _read(path: Path, role: str, precision: str) -> Part:
-    part = registry.load(path, role)
+def _read(path: Path, role: str, precision: str, ema: bool) -> Part:
+    part = registry.load(path, role, ema)
     part.cast(_dtype(part, precision))
     return part
 

@@ -85,6 +85,9 @@ def test_lightning_checkpoints_give_their_moving_averages(tmp_path):
     assert flow.origin == "degraded"
     for name, parameter in flow.network.named_parameters():
         assert torch.equal(parameter, average.get_parameter(name))
+    last = registry.load(tmp_path / "epoch.ckpt", registry.FLOW, ema=False)
+    for name, parameter in last.network.named_parameters():
+        assert torch.equal(parameter, raw.get_parameter(name))
     content["ema"]["shadow_params"].pop()
     torch.save(content, tmp_path / "short.ckpt")
     with pytest.raises(
@@ -108,9 +111,11 @@ def test_moving_averages_of_a_posterior_mean(tmp_path):
 
 def test_difface_s_container(tmp_path):
     state = published_mean_names(tiny_mean())
-    torch.save({"params_ema": state}, tmp_path / "swinir.pth")
-    mean = registry.load(tmp_path / "swinir.pth", registry.POSTERIOR_MEAN)
-    assert torch.equal(mean.network.conv_last.weight, state["conv_last.weight"])
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({"params": other, "params_ema": state}, tmp_path / "swinir.pth")
+    for ema, expected in [(True, state), (False, other)]:
+        mean = registry.load(tmp_path / "swinir.pth", registry.POSTERIOR_MEAN, ema)
+        assert torch.equal(mean.network.conv_last.weight, expected["conv_last.weight"])
 
 
 def test_a_half_precision_file_computes_exact_frequencies(tmp_path):

@@ -36,8 +36,8 @@ def test_ids_are_frozen(schemas):
 
 def test_inputs_are_frozen_and_only_appended(schemas):
     inputs = {s.node_id: [i.id for i in s.inputs] for s in schemas.values()}
-    assert inputs["RestoreFlowLoadPosteriorMean"][:2] == ["weights", "precision"]
-    assert inputs["RestoreFlowLoadFlow"][:2] == ["weights", "precision"]
+    assert inputs["RestoreFlowLoadPosteriorMean"][:3] == ["weights", "precision", "ema"]
+    assert inputs["RestoreFlowLoadFlow"][:3] == ["weights", "precision", "ema"]
     assert inputs["RestoreFlowPosteriorMean"][:2] == ["posterior_mean", "image"]
     assert inputs["RestoreFlowSampleImage"][:9] == [
         *("flow", "image", "seed", "steps", "source_noise", "solver", "mask"),

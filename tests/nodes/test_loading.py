@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fakes import published_mean_names, tiny_mean
 from restoreflow.models import registry
 from restoreflow.models.checkpoint import WeightsError
 
@@ -42,6 +43,17 @@ def test_a_part_is_read_once_and_again_when_its_file_changes(weights, weights_fo
     assert weights.load(path.name, registry.POSTERIOR_MEAN, "auto") is other
     os.utime(path, ns=(1, 1))
     assert weights.load(path.name, registry.FLOW, "auto") is not first
+
+
+def test_averaged_and_last_weights_are_two_parts(weights, nodes, weights_folder):
+    state = published_mean_names(tiny_mean())
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({"params": other, "params_ema": state}, weights_folder / "mean.pth")
+    averaged, last = (
+        nodes.load.LoadPosteriorMean.execute("mean.pth", ema=ema).args[0] for ema in (True, False)
+    )
+    assert torch.equal(averaged.network.conv_last.weight, state["conv_last.weight"])
+    assert torch.equal(last.network.conv_last.weight, other["conv_last.weight"])
 
 
 def test_only_the_last_parts_are_kept(weights, weights_folder):
