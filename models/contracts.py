@@ -1,7 +1,8 @@
 """What a loaded part promises, whatever paper it comes from.
 
-Pictures are [B, 3, H, W] in [0, 1]. A flow runs from its source at t = 0 to a clean picture at
-t = 1; families convert at their own edge.
+Pictures are [B, 3, H, W] in [0, 1], latents [B, C, h, w] as the LATENT wire carries them: what the
+autoencoder returns. A flow runs from its source at t = 0 to a clean picture at t = 1; families
+convert at their own edge.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-
-PIXEL = "pixel"
 
 Times = Literal["velocity", "segments", "two-time"]
 Origin = Literal["mean", "degraded", "noise"]
@@ -22,6 +21,37 @@ Memory = Callable[[int, int, int, torch.dtype], int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Domain:
+    """What a network works on: pixels, or the latents of an autoencoder."""
+
+    name: str
+    """What a person reads; the same for all weights of one latent space."""
+    channels: int
+    scale: float = 1.0
+    shift: float = 0.0
+    """The network's own latents are (wire - shift) * scale."""
+    encoder: str | None = None
+    """Fingerprint of the encoder whose latents it knows; None where the weights cannot tell."""
+    preview: Tensor | None = None
+    """[C + 1, 3]: wire latents and a constant 1, mapped linearly, are colours in [0, 1]."""
+
+    def to_network(self, wire: Tensor) -> Tensor:
+        """From the wire's units to the network's."""
+        return wire if self.is_plain else (wire - self.shift) * self.scale
+
+    def to_wire(self, own: Tensor) -> Tensor:
+        """From the network's units to the wire's."""
+        return own if self.is_plain else own / self.scale + self.shift
+
+    @property
+    def is_plain(self) -> bool:
+        return self.scale == 1.0 and self.shift == 0.0
+
+
+PIXEL = Domain(name="pixel", channels=3)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
     """A network and what its caller must know of it."""
 
@@ -29,8 +59,7 @@ class Part:
     """What a person reads."""
     network: nn.Module
     memory: Memory
-    domain: str = PIXEL
-    """`pixel`, or the id of a latent space."""
+    domain: Domain = PIXEL
     multiple: int = 1
     """Height and width must be multiples of this."""
     minimum: int = 1
@@ -77,7 +106,10 @@ class PosteriorMean(Part):
     """How much larger the network's output is than its input."""
 
     def estimate(self, degraded: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, 3, H * scale, W * scale], float32 on the input's device."""
+        """[B, C, H, W] -> [B, C, H * scale, W * scale], float32 on the input's device.
+
+        Pictures in [0, 1], or latents in the network's units.
+        """
         estimate = self.predict(degraded.to(self.device, self.dtype))
         return estimate.to(degraded.device, torch.float32)
 
@@ -106,3 +138,30 @@ class Flow(Part):
         state = x if condition is None else torch.cat([x, condition], dim=1)
         t, s = (torch.full([len(x)], time, device=self.device) for time in (t, s))
         return self.predict(state.to(self.device, self.dtype), t, s).to(x.device, torch.float32)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Autoencoder(Part):
+    """An encoder to latents and a decoder back; `domain` is their space, `memory` the encoder's."""
+
+    exact: ClassVar[bool] = True  # rounding would be decoded as noise
+    factor: int
+    """Pixels a latent's side."""
+    encoded: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    """The encoder's call: pictures -> mean and std of the posterior (None: it has none), as on the
+    wire."""
+    decoded: Callable[[Tensor], Tensor]
+    """The decoder's call: latents as on the wire -> pictures, not clipped."""
+    decoder_memory: Memory
+    """As `memory`, for decoding latents of a height and width."""
+
+    def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, 3, H, W] in [0, 1] -> mean and std [B, C, H / factor, W / factor], float32."""
+        mean, std = self.encoded(pictures.to(self.device, self.dtype))
+        where = pictures.device
+        return mean.to(where, torch.float32), std if std is None else std.to(where, torch.float32)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, 3, h * factor, w * factor], about [0, 1], float32."""
+        pictures = self.decoded(latents.to(self.device, self.dtype))
+        return pictures.to(latents.device, torch.float32)

@@ -12,6 +12,7 @@ from .families import demo, pmrf, restorer
 
 POSTERIOR_MEAN = "posterior mean"
 FLOW = "flow"
+AUTOENCODER = "autoencoder"
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def _receive(job: Job, size: int, response: Any, have: int, digest: Any) -> None
     length = response.headers.get("Content-Length")
     if length is not None and have + int(length) != size:
         raise _wrong_length(job, have + int(length), size)
+    percent = -1  # a message a chunk would be thousands
     with open(job.part, "ab") as file:
         with suppress(RequestException):  # cut off: the length tells
             for chunk in response.iter_content(CHUNK):
@@ -151,7 +152,9 @@ def _receive(job: Job, size: int, response: Any, have: int, digest: Any) -> None
                     break
                 file.write(chunk)
                 digest.update(chunk)
-                job.progress(have, size)
+                if have * 100 // size > percent:
+                    percent = have * 100 // size
+                    job.progress(have, size)
         file.flush()
         os.fsync(file.fileno())
     if have > size:  # only now: Windows deletes no open file

@@ -28,22 +28,27 @@ def posterior_mean(
 
     Args:
         part: the estimator.
-        degraded: [B, 3, H, W] in [0, 1].
+        degraded: [B, 3, H, W] in [0, 1], or latents [B, C, h, w] for one that works on those.
         observe: told how many of how many pieces are done.
         machine: where it runs.
 
     Returns:
-        [B, 3, H, W] in [0, 1], float32. An estimator that enlarges is brought back by averaging.
+        The same shape, float32; pictures in [0, 1]. An estimator that enlarges is brought back by
+        averaging.
+
+    Raises:
+        ValueError: it works on something else.
     """
+    check_domain(part, degraded)
 
     def estimate(x: Tensor) -> Tensor:
         mean = part.estimate(x)
         return F.avg_pool2d(mean, part.scale) if part.scale > 1 else mean
 
-    padded = pad_to(degraded, part.multiple, part.minimum)
+    padded = pad_to(part.domain.to_network(degraded), part.multiple, part.minimum)
     size = (len(padded), *padded.shape[-2:])
     mean = Pieces(part, size, machine or Machine(), observe=observe)(estimate, padded)
-    return _checked(mean[..., : degraded.shape[-2], : degraded.shape[-1]], part).clamp(0, 1)
+    return _result(mean[..., : degraded.shape[-2], : degraded.shape[-1]], part)
 
 
 def sample(
@@ -60,35 +65,37 @@ def sample(
     observe: Callable[[Step], None] = lambda step: None,
     machine: Machine | None = None,
 ) -> Tensor:
-    """Follow a flow in pixels from its source to a lifelike picture (Ohayon et al. 2025, alg. 2).
+    """Follow a flow from its source to a lifelike picture (Ohayon et al. 2025, alg. 2).
 
     Args:
-        flow: in the pixel domain.
-        image: [B, 3, H, W] in [0, 1], what the flow works from: the posterior mean, or the
-            degraded picture for a flow trained on that.
-        noise: [B, 3, H, W], standard normal (`noise.gaussian`).
+        flow: in pixels or latents.
+        image: [B, C, H, W], what the flow works from: the posterior mean, or the degraded picture
+            for a flow trained on that; pictures in [0, 1] or latents, as its domain asks.
+        noise: of the same shape, standard normal (`noise.gaussian`).
         steps: 0 for the checkpoint's own number.
         source_noise: std of the noise added at t = 0; -1 for the checkpoint's, 0 for none.
         solver: a name in `SOLVERS`.
         stop_after: steps after which the present estimate is the result; 0 for all.
         mask: [1 or B, 1, H, W] in [0, 1], where the picture may change.
         tile: side of tiles; 0 decides by the flow's native size and the free memory.
-        observe: sees every step, its tensors still padded.
+        observe: sees every step, its tensors still padded and in the network's units.
         machine: where it runs.
 
     Returns:
-        [B, 3, H, W] in [0, 1], float32.
+        The shape of `image`, float32; pictures in [0, 1].
 
     Raises:
         ValueError: an argument out of range, or one that these weights need or refuse.
     """
-    _refuse(flow, solver)
+    check_domain(flow, image)
+    _check_solver(flow, solver)
+    own = flow.domain.to_network(image)
     times = uniform(steps or flow.steps, flow.start)
     last = step_count(flow, steps, stop_after)
     height, width = image.shape[-2:]
-    x = pad_to(start(flow, image, noise, source_noise), flow.multiple, flow.minimum)
+    x = pad_to(start(flow, own, noise, source_noise), flow.multiple, flow.minimum)
     conditions = [
-        pad_to(condition, flow.multiple, flow.minimum) for condition in conditioning(flow, image)
+        pad_to(condition, flow.multiple, flow.minimum) for condition in conditioning(flow, own)
     ]
     pieces = Pieces(flow, (len(x), *x.shape[-2:]), machine or Machine(), tile)
     if not pieces.tiled:
@@ -101,7 +108,7 @@ def sample(
         observe(step)
         if step.i + 1 == last:
             break
-    restored = _checked(step.clean[..., :height, :width].to(image.device), flow).clamp(0, 1)
+    restored = _result(step.clean[..., :height, :width].to(image.device), flow)
     return restored if mask is None else torch.lerp(image, restored, mask)
 
 
@@ -115,13 +122,19 @@ def step_count(flow: Flow, steps: int, stop_after: int) -> int:
     return min(stop_after or planned, planned)
 
 
-def _refuse(flow: Flow, solver: str) -> None:
-    """Say what a flow cannot be asked for."""
-    if flow.domain != PIXEL:
+def check_domain(part: Part, image: Tensor) -> None:
+    """Say if a part works on something else than this picture or latent [B, C, H, W]."""
+    domain, channels = part.domain, image.shape[1]
+    if channels != domain.channels:
+        takes = "pictures" if domain is PIXEL else f"latents of {domain.name}"
         raise ValueError(
-            f"{flow.name} works in the latent space {flow.domain}, not on pictures; "
-            "use the latent flow sampler."
+            f"{part.name} works on {takes} ({domain.channels} channels); got {channels} channels: "
+            "pictures go into the nodes for images, latents into those for latents."
         )
+
+
+def _check_solver(flow: Flow, solver: str) -> None:
+    """Say what a flow cannot be asked for."""
     if solver not in SOLVERS:
         raise ValueError(f"The solver must be one of {', '.join(SOLVERS)}; got {solver}.")
     if solver != "euler" and flow.times != "velocity":
@@ -136,15 +149,15 @@ def start(flow: Flow, image: Tensor, noise: Tensor, source_noise: float) -> Tens
 
     Args:
         flow: whose source it is.
-        image: [B, 3, H, W] in [0, 1].
-        noise: [B, 3, H, W], standard normal.
+        image: [B, C, H, W], in the network's units.
+        noise: of the same shape, standard normal.
         source_noise: its std; -1 for the checkpoint's.
     """
     std = flow.noise_std if source_noise == FROM_CHECKPOINT else source_noise
     if std is None:
         raise ValueError(
-            f"{flow.name} does not tell its source noise; set source_noise (PMRF was trained with "
-            "0.1, and with 0.025 for denoising)."
+            f"{flow.name} does not tell its source noise; set source_noise (as a rule 0.1, and "
+            "0.025 for the papers' denoising)."
         )
     if not 0 <= std < math.inf:
         raise ValueError(f"source_noise must be -1 (the checkpoint's) or at least 0; got {std}.")
@@ -173,7 +186,13 @@ def trade_off(faithful: Tensor, lifelike: Tensor, realism: float) -> Tensor:
     return torch.lerp(faithful, lifelike, realism)
 
 
-def _checked(result: Tensor, part: Part) -> Tensor:
+def _result(own: Tensor, part: Part) -> Tensor:
+    """A network's result as it leaves, pictures clipped to [0, 1]."""
+    result = checked(own, part)
+    return result.clamp(0, 1) if part.domain is PIXEL else part.domain.to_wire(result)
+
+
+def checked(result: Tensor, part: Part) -> Tensor:
     """The result, if all of it is numbers: a network that overflowed restored nothing."""
     if not result.isfinite().all():
         precision = str(part.dtype).removeprefix("torch.")

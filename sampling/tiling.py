@@ -1,6 +1,7 @@
 """Pictures of any size: padded by reflection, or cut into tiles that are feathered together."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ def blend_tiles(
     """Apply `function` tile by tile and feather the results together.
 
     Args:
-        function: maps crops of the planes, each [B, C, h, w], to a tensor of the same h and w.
+        function: maps crops of the planes, each [B, C, h, w], to a tensor of that h and w, or
+            of both enlarged or shrunk by the same whole factor.
         planes: [B, C, H, W] each.
         tile: side of a tile, a multiple of `multiple`.
         multiple: tiles begin at multiples of it.
@@ -55,13 +57,18 @@ def blend_tiles(
     for top in tile_starts(height, tile, multiple):
         for left in tile_starts(width, tile, multiple):
             area = (..., slice(top, top + tile), slice(left, left + tile))
-            result = function(*(plane[area] for plane in planes))
-            feather = _feather(result, (top, left), (height, width))
+            crops = [plane[area] for plane in planes]
+            result = function(*crops)
+            ratio = Fraction(result.shape[-1], crops[0].shape[-1])
+            size, start = [int(n * ratio) for n in (height, width)], (top * ratio, left * ratio)
+            feather = _feather(result, start, size)
             if total is None:
-                total = result.new_zeros(*result.shape[:2], height, width)
-                weight = result.new_zeros(height, width)
-            total[area] += result * feather
-            weight[area] += feather
+                total = result.new_zeros(*result.shape[:2], *size)
+                weight = result.new_zeros(size)
+            place = (..., *(slice(int(n), int(n) + side)
+                            for n, side in zip(start, result.shape[-2:], strict=True)))  # fmt: skip
+            total[place] += result * feather
+            weight[place] += feather
     return total / weight
 
 

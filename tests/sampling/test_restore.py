@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from restoreflow.models.contracts import Flow, PosteriorMean
+from restoreflow.models.contracts import Domain, Flow, PosteriorMean
 from restoreflow.sampling.noise import gaussian
 from restoreflow.sampling.pieces import Machine
 from restoreflow.sampling.restore import posterior_mean, sample, trade_off
@@ -28,7 +28,7 @@ def memory(height, width, batch, dtype):
 def flow(**facts) -> Flow:
     network = Scale(3 + facts.get("condition_channels", 0)).requires_grad_(False)
     known = {"multiple": 8, "minimum": 16, "noise_std": 0.1, "steps": 5, "memory": memory}
-    return Flow(name="Test", network=network, predict=network, **{**known, **facts})
+    return Flow(name="Test", network=network, **{"predict": network, **known, **facts})
 
 
 def mean(**facts) -> PosteriorMean:
@@ -141,8 +141,20 @@ def test_steps_out_of_range(steps):
 
 
 def test_a_latent_flow_is_refused_with_its_space():
-    with pytest.raises(ValueError, match="Test works in the latent space sd3, not on pictures"):
-        restored(flow(domain="sd3"), torch.rand(1, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"Test works on latents of SD3 \(16 channels\); got 3"):
+        restored(flow(domain=Domain(name="SD3", channels=16)), torch.rand(1, 3, 16, 16))
+
+
+def test_latents_of_any_unit_follow_the_same_path():
+    """An affine change of units changes nothing but the units; latents are not clipped."""
+    wire, noise = 3 * torch.randn(2, 1, 4, 6, 5)
+    own = Domain(name="own", channels=4)
+    scaled = Domain(name="scaled", channels=4, scale=1.5, shift=0.25)
+    field = {"predict": lambda x, t, s: x.sin(), "noise_std": 0.1}
+    expected = sample(flow(domain=own, **field), scaled.to_network(wire), noise)
+    result = sample(flow(domain=scaled, **field), wire, noise)
+    assert torch.allclose(scaled.to_network(result), expected, atol=1e-5)
+    assert result.abs().max() > 2
 
 
 def test_negative_noise():

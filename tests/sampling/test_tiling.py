@@ -53,3 +53,12 @@ def test_the_feather_hides_a_jump_between_tiles():
         lambda a: torch.full_like(a, next(marks) % 2), (torch.zeros(1, 1, 64, 256),), 64
     )
     assert tiled.diff(dim=-1).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_tiles_may_grow_and_shrink(factor):
+    x = torch.rand(1, 3, 16 * factor, 24 * factor)
+    shrink, grow = torch.nn.AvgPool2d(factor), torch.nn.Upsample(scale_factor=factor)
+    small = blend_tiles(shrink, (x,), 8 * factor, factor)
+    assert torch.allclose(small, shrink(x), atol=1e-6)
+    assert torch.allclose(blend_tiles(grow, (small,), 8), grow(small), atol=1e-6)
