@@ -1,5 +1,6 @@
 """ComfyUI's real front end in a headless browser: for the tests and the README's pictures."""
 
+import base64
 import json
 import os
 import shutil
@@ -13,9 +14,20 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
-STORAGE = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
-READY = """() => window.app?.graph && app.extensionManager
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.RightSidePanel.IsOpen": False,
+    "Comfy.Window.UnloadConfirmation": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # texts are drawn however small they are
+}
+# Every page starts as the first one did, without the workflows that were open before.
+STORAGE = """localStorage.clear(); sessionStorage.clear();
+    localStorage.setItem('vueNodesBannerDismissed', 'true')"""
+# What the front end asks for without need: the registry's nodes, which its own policy forbids
+# offline, and a help page in the user's language before the one page there is.
+NEEDLESS = ("api.comfy.org", "/en.md")
+READY = """() => window.app?.graph?._nodes.length && app.extensionManager
     && !document.querySelector('#splash-loader')"""
 COUNT = "count => app.graph._nodes.length === count"
 LOADED = "kinds => window.app?.graph?._nodes.map(node => node.type).sort().join() === kinds"
@@ -29,13 +41,43 @@ BOXES = """vue => app.graph._nodes.map(node => {
 })""".replace("TITLE", str(TITLE))
 
 UNKNOWN = """() => app.graph._nodes
-    .filter(node => node.has_errors || !(node.type in LiteGraph.registered_node_types))
+    .filter(node => !(node.type in LiteGraph.registered_node_types))
     .map(node => node.type)"""
+
+# As the front end's own dialog of templates does.
+LOAD = """async name => {
+    const found = await app.api.fetchApi(`/workflow_templates/restoreflow/${name}.json`);
+    await app.loadGraphData(await found.json(), true, true, name, {openSource: 'template'});
+}"""
+
+GRAPH = """() => {
+    const {nodes, links} = app.graph.serialize();
+    return {
+        nodes: nodes.map(({id, type, title, widgets_values, inputs}) =>
+            ({id, type, title, widgets_values, inputs: inputs?.map(slot => slot.name)})),
+        links: links.map(link => link.slice(1)),
+    };
+}"""
+
+DROP = """([name, kind, data]) => {
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, {type: kind}));
+    for (const event of ['dragenter', 'dragover', 'drop'])
+        app.canvas.canvas.dispatchEvent(
+            new DragEvent(event, {bubbles: true, cancelable: true, dataTransfer}));
+}"""
+
+# The dialog of older front ends; the notice of newer ones, which opens a list.
+ISSUES = "[role=dialog]:visible, [data-testid=error-overlay]:visible"
+MISSING = ".comfy-missing-models [role=option], [data-testid=error-group-missing-model]"
 
 RUN = """async () => {
     const api = app.api;
     window.previews = 0;
-    api.addEventListener('b_preview', () => window.previews++);
+    api.addEventListener('b_preview', () => {
+        if (Object.keys(app.nodePreviewImages).length) window.previews++;
+    });
     const ended = new Promise(done => {
         api.addEventListener('execution_success', () => done(''));
         for (const bad of ['execution_error', 'execution_interrupted'])
@@ -48,7 +90,11 @@ RUN = """async () => {
 
 PICTURES_DRAWN = """() => app.graph._nodes.filter(node => node.type.endsWith('Image')
     && ['LoadImage', 'PreviewImage', 'SaveImage'].includes(node.type))
-    .every(node => node.imgs?.length && node.imgs.every(img => img.complete))"""
+    .every(node => {
+        const drawn = document.querySelectorAll(`[data-node-id="${node.id}"] img`);
+        const pictures = [...(node.imgs ?? []), ...drawn];
+        return pictures.length && pictures.every(picture => picture.complete);
+    })"""
 
 
 class Box(NamedTuple):
@@ -92,9 +138,9 @@ class Canvas:
         page.on("console", self._note)
 
     def _note(self, message: Any) -> None:
-        # The front end asks the registry for nodes; offline its own policy forbids that.
-        if message.type == "error" and "api.comfy.org" not in message.text:
-            self.errors.append(message.text)
+        text = f"{message.text} ({message.location.get('url')})"
+        if message.type == "error" and not any(part in text for part in NEEDLESS):
+            self.errors.append(text)
 
     @property
     def own_errors(self) -> list[str]:
@@ -108,11 +154,17 @@ class Canvas:
         self.page.wait_for_function(LOADED, arg=",".join(kinds), timeout=90_000)
         self.settle()
 
+    def load(self, name: str) -> None:
+        """Open a template on the page as it stands: far faster than by its address."""
+        self.page.evaluate(LOAD, name)
+        self.settle()
+
     def open_empty(self) -> None:
         """Open the front end with nothing on the canvas."""
         self.page.goto(self.url)
         self.page.wait_for_function(READY, timeout=90_000)
-        self.page.evaluate("app.graph.clear()")
+        self.command("Comfy.NewBlankWorkflow")
+        self.wait_for_nodes(0)
 
     def fit(self) -> None:
         """Show the whole graph."""
@@ -149,12 +201,53 @@ class Canvas:
         return sorted(self.page.evaluate("() => app.graph._nodes.map(node => node.type)"))
 
     def unknown(self) -> list[str]:
-        """The types that the front end does not know or finds fault with."""
+        """The types that the front end does not know."""
         return self.page.evaluate(UNKNOWN)
 
-    def dialogs(self) -> list[str]:
-        """What the open dialogs say."""
-        return self.page.locator("[role=dialog]:visible").all_inner_texts()
+    def issues(self) -> list[str]:
+        """What the front end complains of, in dialogs or in a notice."""
+        return self.page.locator(ISSUES).all_inner_texts()
+
+    def missing_models(self) -> str:
+        """What it says of missing weights; waits for it, and closes what said it."""
+        self.page.locator(ISSUES).first.wait_for()
+        if (more := self.page.get_by_test_id("error-overlay-see-errors")).is_visible():
+            more.click()
+        listed = self.page.locator(MISSING)
+        listed.first.wait_for()
+        text = "\n".join(listed.all_inner_texts())
+        self.page.keyboard.press("Escape")
+        self.page.locator(ISSUES).first.wait_for(state="hidden")
+        return text
+
+    def add(self, kind: str) -> None:
+        """Put a node of that type alone onto the canvas and select it, as a click does."""
+        self.page.evaluate(
+            """kind => {
+                app.graph.clear();
+                const node = LiteGraph.createNode(kind), {scale, offset} = app.canvas.ds;
+                node.pos = [600 / scale - offset[0], 300 / scale - offset[1]];
+                app.graph.add(node);
+                app.canvas.selectItems([node]);
+            }""",
+            kind,
+        )
+        self.wait_for_nodes(1)
+
+    def help(self, title: str) -> str:
+        """The text of the help page with that title, opened by the selected node's own button."""
+        self.page.get_by_test_id("info-button").click()
+        page = self.page.locator(".node-help-content")
+        page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+        return page.inner_text()
+
+    def graph(self) -> dict[str, Any]:
+        """Nodes with their widgets' values, and links."""
+        return self.page.evaluate(GRAPH)
+
+    def drop(self, name: str, kind: str, data: bytes) -> None:
+        """Drop a file of that media type on the canvas."""
+        self.page.evaluate(DROP, [name, kind, base64.b64encode(data).decode()])
 
     def boxes(self) -> list[Box]:
         """The nodes' rectangles as they are drawn."""
@@ -175,7 +268,7 @@ class Canvas:
         )
 
     def run(self, seconds: float = 120) -> int:
-        """Run the graph to its end; how many live previews came. RuntimeError where it failed."""
+        """Run the graph to its end, or RuntimeError; how often nodes showed a live preview."""
         self.page.set_default_timeout(1000 * seconds)
         if failure := self.page.evaluate(RUN):
             raise RuntimeError(failure)

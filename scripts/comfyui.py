@@ -74,11 +74,20 @@ class Host:
     """A running ComfyUI; a context manager that stops it."""
 
     def __init__(
-        self, installation: Installation, folder: Path, port: int = 0, offline: bool = True
+        self,
+        installation: Installation,
+        folder: Path,
+        port: int = 0,
+        offline: bool = True,
+        front_end: Path | None = None,
     ) -> None:
-        """Start it in `folder` on a port (0 = any free one) of this machine's loopback."""
+        """Start it in `folder` on a port (0 = any free one) of this machine's loopback.
+
+        `front_end` holds the static files of another front end than its own.
+        """
         self.installation = installation
         self.folder = folder
+        self.front_end = front_end
         self.port = free_port(port)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "comfyui.log"
@@ -115,6 +124,7 @@ class Host:
             *("--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", self.folder),
             *("--database-url", "sqlite:///:memory:", "--preview-method", "auto"),
             *("--disable-auto-launch", "--disable-api-nodes"),
+            *(("--front-end-root", self.front_end) if self.front_end else ()),
             *(() if has_accelerator(python) else ("--cpu",)),
         ]
 

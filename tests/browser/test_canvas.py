@@ -1,90 +1,117 @@
-"""The pack in the real front end: its templates open, its blueprints unpack, the demo runs."""
+"""The pack in the real front ends: templates open, blueprints unpack, nodes explain themselves."""
 
-import io
 import json
-import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import comfyui
 import pytest
-from PIL import Image
+from client import Client
 
-canvas = pytest.importorskip("canvas", reason="Playwright is not installed")
+pytest.importorskip("canvas", reason="Playwright is not installed")
 
 from canvas import Canvas, overlaps, template  # noqa: E402
-from client import Client  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
-
-pytestmark = pytest.mark.skipif(
-    canvas.browser() is None, reason="no Chromium was found: install it, or set RESTOREFLOW_BROWSER"
-)
+HELP = sorted((ROOT / "web" / "docs").glob("*.md"))
 
 
-def keep_picture(page: Canvas, name: str, tmp_path: Path) -> None:
-    """A screenshot, into the folder RESTOREFLOW_SCREENSHOTS if that is set."""
-    folder = Path(os.environ.get("RESTOREFLOW_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.page.screenshot(path=folder / f"{name}.png")
+def declared(name: str) -> set[tuple[str, str]]:
+    """The weights that a template says it needs: their folders and names."""
+    workflow = template(name)
+    parts = [workflow, *workflow.get("definitions", {}).get("subgraphs", [])]
+    nodes = [node for part in parts for node in part["nodes"]]
+    models = [model for node in nodes for model in node["properties"].get("models", [])]
+    return {(model["directory"], model["name"]) for model in models}
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])
+def absent(name: str, client: Client) -> set[str]:
+    """The names of those that the host does not have."""
+    return {
+        file
+        for folder, file in declared(name)
+        if file not in {found["name"] for found in client.json(f"/experiment/models/{folder}")}
+    }
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_template_opens_cleanly(name: str, vue: bool, client: Client, tmp_path: Path) -> None:
-    wanted = sorted(node["type"] for node in template(name)["nodes"])
-    with canvas.canvas(client, vue) as page:
-        page.open(name)
+def test_template_opens_cleanly(
+    name: str, page: Canvas, client: Client, keep_picture: Callable[[str], None]
+) -> None:
+    page.load(name)
+    page.fit()
+    if page.issues():
+        told = re.findall(r"[\w.-]+\.(?:safetensors|ckpt|pth?)", page.missing_models())
+        assert set(told) == absent(name, client) != set()
+    keep_picture(name)
+    assert page.nodes() == sorted(node["type"] for node in template(name)["nodes"])
+    assert page.unknown() == []
+    assert overlaps(page.boxes()) == []
+
+
+@pytest.fixture
+def placeholders(served: comfyui.Host) -> Iterator[None]:
+    """Every weight that a template asks for lies on the host, as far as names tell."""
+    wanted = {weight for name in TEMPLATES for weight in declared(name)}
+    files = [served.folder / "models" / folder / file for folder, file in wanted]
+    for file in (files := [file for file in files if not file.exists()]):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    yield
+    for file in files:
+        file.unlink()
+
+
+@pytest.mark.usefixtures("placeholders")
+def test_weights_that_are_there_are_not_missed(page: Canvas, client: Client) -> None:
+    page.command("Comfy.RefreshNodeDefinitions")
+    for name in filter(declared, TEMPLATES):
+        assert absent(name, client) == set()
+        page.load(name)
         page.fit()
-        keep_picture(page, f"{name}_{'nodes2' if vue else 'classic'}", tmp_path)
-        assert page.nodes() == wanted
-        assert page.unknown() == []
-        assert page.dialogs() == []
-        assert overlaps(page.boxes()) == []
-        assert page.own_errors == []
+        assert page.issues() == []
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
-def test_blueprint_unpacks_into_its_parts(path: Path, client: Client, tmp_path: Path) -> None:
+def test_blueprint_unpacks_into_its_parts(
+    path: Path, page: Canvas, served: comfyui.Host, keep_picture: Callable[[str], None]
+) -> None:
     (subgraph,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
-    with canvas.canvas(client) as page:
-        page.open_empty()
-        page.page.keyboard.press("n")
-        page.page.get_by_placeholder("Search").first.fill(path.stem)
-        page.page.get_by_text(path.stem, exact=True).first.click()
-        page.page.mouse.click(1000, 500)
-        page.wait_for_nodes(1)
-        slots = page.page.evaluate("() => app.graph._nodes[0].inputs.map(slot => slot.name)")
-        assert slots == [slot["name"] for slot in subgraph["inputs"]]
-        keep_picture(page, f"{path.stem}_inserted", tmp_path)
-        page.page.evaluate("() => app.canvas.selectItems([app.graph._nodes[0]])")
-        page.command("Comfy.Graph.UnpackSubgraph")
-        page.wait_for_nodes(len(subgraph["nodes"]))
-        keep_picture(page, f"{path.stem}_unpacked", tmp_path)
-        assert page.nodes() == sorted(node["type"] for node in subgraph["nodes"])
-        inner = [link for link in subgraph["links"] if {-10, -20}.isdisjoint(ends(link))]
-        assert page.page.evaluate("() => app.graph.links.size") == len(inner)
-        assert page.unknown() == []
+    page.open_empty()
+    page.page.keyboard.press("n")
+    page.page.get_by_placeholder("Search").first.fill(path.stem)
+    page.page.get_by_text(path.stem, exact=True).first.click()
+    page.page.mouse.click(1000, 500)
+    page.wait_for_nodes(1)
+    slots = page.page.evaluate("() => app.graph._nodes[0].inputs.map(slot => slot.name)")
+    assert slots == [slot["name"] for slot in subgraph["inputs"]]
+    keep_picture(f"{path.stem}_inserted")
+    page.page.evaluate("() => app.canvas.selectItems([app.graph._nodes[0]])")
+    page.command("Comfy.Graph.UnpackSubgraph")
+    page.wait_for_nodes(len(subgraph["nodes"]))
+    page.fit()
+    keep_picture(f"{path.stem}_unpacked")
+    assert page.nodes() == sorted(node["type"] for node in subgraph["nodes"])
+    inner = [link for link in subgraph["links"] if {-10, -20}.isdisjoint(ends(link))]
+    assert page.page.evaluate("() => app.graph.links.size") == len(inner)
+    assert page.unknown() == []
+    # The Nodes 2.0 of ComfyUI 0.3.75 heaps up whatever it unpacks until it is loaded again.
+    if served.front_end or not page.vue:
         assert overlaps(page.boxes()) == []
-        assert page.own_errors == []
 
 
 def ends(link: dict[str, int]) -> tuple[int, int]:
     return link["origin_id"], link["target_id"]
 
 
-def test_demo_template_runs_with_live_preview(client: Client, tmp_path: Path) -> None:
-    photo = tmp_path / "small photo.png"
-    Image.linear_gradient("L").resize((128, 96)).convert("RGB").save(photo)
-    with canvas.canvas(client) as page:
-        page.open("restore_noisy_photo")
-        page.set("LoadImage", "image", client.upload(photo))
-        page.set("RestoreFlowSampleImage", "steps", 4)
-        previews = page.run()
-        page.wait_for_pictures()
-        page.fit()
-        keep_picture(page, "restore_noisy_photo_ran", tmp_path)
-        (saved,) = page.results("Restored")
-        assert previews >= 4
-        assert Image.open(io.BytesIO(client.get("/view", **saved))).size == (128, 96)
-        assert page.own_errors == []
+def test_every_node_opens_its_help(page: Canvas, keep_picture: Callable[[str], None]) -> None:
+    page.open_empty()
+    for path in HELP:
+        headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+        page.add(path.stem)
+        shown = page.help(headings[0]).splitlines()
+        assert [line for line in shown if line in headings] == headings
+    keep_picture("help")
