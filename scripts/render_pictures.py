@@ -1,4 +1,4 @@
-"""Renders the README's pictures and the template's thumbnail with the real host and front end.
+"""Renders the README's pictures and the demo's thumbnail with the real host and front end.
 
 python scripts/render_pictures.py, with the environment's Python (`run.py` makes it). Writes
 docs/canvas.png, docs/before_after.jpg and workflows/restore_noisy_photo.jpg.
@@ -14,6 +14,7 @@ from canvas import Canvas, browser, canvas
 from client import Client
 from demo_photos import TRIAL, add_noise
 from PIL import Image, ImageDraw, ImageFont
+from render_thumbnails import split
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -84,19 +85,6 @@ def before_after(pictures: dict[str, Image.Image]) -> Image.Image:
     return sheet
 
 
-def thumbnail(before: Image.Image, after: Image.Image, side: int = 400) -> Image.Image:
-    """Left of a slanted line before, right of it after."""
-    before, after = (
-        picture.resize((side, side), Image.Resampling.LANCZOS) for picture in (before, after)
-    )
-    top, bottom = 0.56 * side, 0.44 * side
-    left = Image.new("L", (side, side))
-    ImageDraw.Draw(left).polygon([(0, 0), (top, 0), (bottom, side), (0, side)], 255)
-    split = Image.composite(before, after, left)
-    ImageDraw.Draw(split).line([(top, 0), (bottom, side)], "white", 4)
-    return split
-
-
 def main() -> None:
     if browser() is None:
         raise SystemExit("no Chromium was found: install it, or set RESTOREFLOW_BROWSER")
@@ -112,7 +100,7 @@ def main() -> None:
     captions = ("noisy photo", "posterior mean: faithful", "restored: realism 0.5")
     sheet = before_after(dict(zip(captions, (noisy, mean, restored), strict=True)))
     sheet.save(DOCS / "before_after.jpg", quality=92)
-    thumbnail(noisy, restored).save(THUMBNAIL, quality=88)
+    split(noisy, restored).save(THUMBNAIL, quality=88)
     for path in (DOCS / "canvas.png", DOCS / "before_after.jpg", THUMBNAIL):
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB")
 

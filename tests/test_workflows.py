@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import hf_hub_url
 from PIL import Image
+from restoreflow.models import hub
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
@@ -18,8 +20,8 @@ OWN = {
     for path in (ROOT / "nodes").glob("*.py")
     for name in re.findall(r'node_id="(\w+)"', path.read_text(encoding="utf-8"))
 }
-CORE = {"LoadImage", "PreviewImage", "SaveImage", "MarkdownNote"}
-WEIGHTS = {path.name for path in (ROOT / "models" / "embedded").iterdir()}
+CORE = {"ImageScale", "LoadImage", "PreviewImage", "SaveImage", "MarkdownNote"}
+SHIPPED = {path.name for path in (ROOT / "models" / "embedded").iterdir()}
 TITLE = 30  # a node's title lies above its position
 INPUTS, OUTPUTS = -10, -20  # the two ends of a subgraph
 
@@ -87,6 +89,13 @@ def test_template_has_a_thumbnail(path: Path) -> None:
         assert 200 <= min(picture.size) <= max(picture.size) <= 1200
 
 
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_template_has_a_note(path: Path) -> None:
+    (graph,) = graphs(path)
+    notes = [node for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    assert any(note["widgets_values"][0].startswith("# ") for note in notes)
+
+
 @every_file
 def test_nodes_exist(path: Path) -> None:
     for graph in graphs(path):
@@ -152,10 +161,33 @@ def test_no_nodes_overlap(path: Path) -> None:
 
 
 @every_file
-def test_weights_are_shipped(path: Path) -> None:
+def test_weights_are_shipped_or_the_node_says_where_they_are(path: Path) -> None:
     for graph in graphs(path):
-        named = {text for text in texts(graph) if re.search(r"\.(safetensors|pth|pt|ckpt)$", text)}
-        assert named <= WEIGHTS
+        for node in graph["nodes"]:
+            values = texts(node.get("widgets_values", []))
+            named = {text for text in values if re.search(r"\.(safetensors|pth|pt|ckpt)$", text)}
+            declared = node["properties"].get("models", [])
+            assert named - SHIPPED == {model["name"] for model in declared}
+            for model in declared:
+                assert model["directory"] == "restoreflow"
+                assert model["url"].startswith("https://")
+
+
+@every_file
+def test_known_weights_come_from_where_the_pack_fetches_them(path: Path) -> None:
+    for graph in graphs(path):
+        for node in graph["nodes"]:
+            for model in node["properties"].get("models", []):
+                if known := hub.named(model["name"]):
+                    assert model == {**model, "name": known.name, "url": address(known.source)}
+
+
+def address(source: hub.Hub | hub.Release) -> str:
+    """Where the pack fetches from, without a mirror."""
+    if isinstance(source, hub.Release):
+        return source.url()
+    place = {"revision": source.revision, "endpoint": "https://huggingface.co"}
+    return hf_hub_url(source.repo, source.file, **place)
 
 
 @every_file

@@ -1,0 +1,100 @@
+"""Renders the thumbnails of the templates whose weights are not in this repository.
+
+python scripts/render_thumbnails.py, with the environment's Python (`run.py` makes it). They show
+what goes in, never a result: a photo, and what the template's own preset makes of it.
+"""
+
+from dataclasses import replace
+
+import comfyui
+from build_workflows import BLIND_FACE, EXPERIMENTS, PMRF_FACE
+from demo_photos import TRIAL, to_pixels, to_tensor
+from PIL import Image, ImageDraw, ImageFont
+from restoreflow.sampling.operators import preset
+
+WORKFLOWS = comfyui.ROOT / "workflows"
+
+ASTRONAUT = next(photo for photo in TRIAL if photo.name == "astronaut")
+FACE = replace(ASTRONAUT, box=(136, 18, 314, 196))
+"""Aligned as in FFHQ."""
+EYES = ((0.38, 0.475), (0.62, 0.475))
+"""Where FFHQ has them, as shares of the side."""
+
+SIDE, STRIP, MARGIN = 400, 54, 12
+LABEL, TITLE, SUBTITLE = 19, 23, 17
+"""Sizes of letters."""
+INK, QUIET, SHADE = "white", (196, 200, 206), (14, 15, 18, 190)
+
+
+def split(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Left of a slanted line before, right of it after."""
+    before, after = map(fit, (before, after))
+    top, bottom = 0.56 * SIDE, 0.44 * SIDE
+    left = Image.new("L", before.size)
+    ImageDraw.Draw(left).polygon([(0, 0), (top, 0), (bottom, SIDE), (0, SIDE)], 255)
+    both = Image.composite(before, after, left)
+    ImageDraw.Draw(both).line([(top, 0), (bottom, SIDE)], INK, 4)
+    return both
+
+
+def fit(picture: Image.Image) -> Image.Image:
+    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def caption(picture: Image.Image, title: str, subtitle: str, labels: dict[str, str]) -> Image.Image:
+    """The picture with a strip at its foot, and labels in its upper corners (`l` and `r`)."""
+    draw = ImageDraw.Draw(picture, "RGBA")
+    draw.rectangle((0, SIDE - STRIP, SIDE, SIDE), SHADE)
+    middle = SIDE - STRIP // 2
+    draw.text((MARGIN, middle), title, INK, ImageFont.load_default(TITLE), anchor="lm")
+    draw.text(
+        (SIDE - MARGIN, middle), subtitle, QUIET, ImageFont.load_default(SUBTITLE), anchor="rm"
+    )
+    for side, label in labels.items():
+        place = (MARGIN if side == "l" else SIDE - MARGIN, MARGIN + 2)
+        font = ImageFont.load_default(LABEL)
+        left, top, right, bottom = draw.textbbox(place, label, font, anchor=f"{side}t")
+        draw.rounded_rectangle((left - 7, top - 6, right + 7, bottom + 6), 6, SHADE)
+        draw.text(place, label, INK, font, anchor=f"{side}t")
+    return picture
+
+
+def mark_eyes(picture: Image.Image) -> Image.Image:
+    """The line on which an aligned face has its eyes, with a ring for each."""
+    draw = ImageDraw.Draw(picture)
+    level, radius = EYES[0][1] * SIDE, 0.07 * SIDE
+    ends = [0, *(x * SIDE + sign * radius for x, _ in EYES for sign in (-1, 1)), SIDE]
+    for start, end in zip(ends[::2], ends[1::2], strict=True):
+        draw.line([(start, level), (end, level)], INK, 2)
+    for x, y in EYES:
+        draw.circle((x * SIDE, y * SIDE), radius, outline=INK, width=2)
+    return picture
+
+
+def degrade(name: str, side: int, seed: int) -> tuple[Image.Image, Image.Image]:
+    """The clean face of that side, and as the preset leaves it."""
+    clean = replace(FACE, side=side).clean
+    spoiled = to_pixels(preset(name).simulate(to_tensor(clean), seed))
+    return Image.fromarray(clean), Image.fromarray(spoiled)
+
+
+def main() -> None:
+    _, spoiled = degrade(BLIND_FACE.preset, BLIND_FACE.size, seed=2)
+    pictures = {
+        PMRF_FACE.name: caption(
+            mark_eyes(fit(spoiled)), "PMRF faces", "512 px", {"l": "your photo, aligned"}
+        )
+    }
+    for trial in (BLIND_FACE, *EXPERIMENTS.values()):
+        both = split(*degrade(trial.preset, trial.size, seed=3))
+        labels = {"l": "clean", "r": "degraded"}
+        subtitle = f"PMRF, {trial.size} px"
+        pictures[trial.name] = caption(both, trial.title, subtitle, labels)
+    for name, picture in pictures.items():
+        path = WORKFLOWS / f"{name}.jpg"
+        picture.save(path, quality=88)
+        print(f"{path.relative_to(comfyui.ROOT)}: {path.stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()
