@@ -4,6 +4,7 @@ Reads safetensors lazily, and PyTorch pickles with `weights_only=True`, so that 
 runs code.
 """
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -79,6 +80,19 @@ class Checkpoint:
         }
 
 
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """12 hexadecimal digits that tell one network's weights from another's, whatever their order.
+
+    Compared in float16, so that a file and its half-precision copy agree.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def fill(network: nn.Module, state: StateDict, name: str) -> None:
     """Give a network its tensors, every one of them and no other.
 
@@ -142,9 +156,13 @@ def _safetensors(path: Path) -> Checkpoint:
 
 
 def config_file(path: Path) -> Path | None:
-    """The hyperparameters that the Hub's container keeps in `config.json` beside its weights."""
+    """The hyperparameters that containers of one folder a network keep in `config.json`.
+
+    Those of the Hub and of diffusers; under another name a file stands for itself.
+    """
     file = path.with_name("config.json")
-    return file if path.stem == "model" and file.is_file() else None
+    is_container = path.stem in ("model", "diffusion_pytorch_model")
+    return file if is_container and file.is_file() else None
 
 
 def _config_beside(path: Path) -> str:
@@ -187,12 +205,13 @@ def _unwrap(name: str, content: Mapping[str, Any], ema: bool) -> Checkpoint:
     wrappers = ("params_ema", "params") if ema else ("params", "params_ema")
     inner = (content.get(key) for key in (*wrappers, "state_dict"))
     state = next((state for state in inner if isinstance(state, Mapping)), content)
-    if ema and (parts := [key for key in content if key.startswith("state_dict_")]):
-        state = {
-            f"{part.removeprefix('state_dict_')}.{key}": value
-            for part in parts
-            for key, value in content[part].items()
-        }
+    parts = {
+        key.removeprefix("state_dict_"): part
+        for key, part in content.items()
+        if key.startswith("state_dict_") and isinstance(part, Mapping)
+    }
+    if ema and parts:
+        state = {f"{name}.{key}": t for name, part in parts.items() for key, t in part.items()}
     tensors = {
         key.removeprefix("module."): value
         for key, value in state.items()

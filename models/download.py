@@ -124,7 +124,8 @@ def _stated(job: Job) -> Stated:
             f"The Hub holds another {known.name} (sha256 {stated.sha256}) than the one that "
             f"RestoreFlow knows (sha256 {sha256}); it was not fetched, update RestoreFlow."
         )
-    return replace(stated, size=stated.size or known.size, sha256=sha256)
+    size = stated.size or (known.size if known.exact else None)
+    return replace(stated, size=size, sha256=sha256)
 
 
 def _finish(job: Job, stated: Stated, sha256: str) -> None:
@@ -143,7 +144,7 @@ def _finish(job: Job, stated: Stated, sha256: str) -> None:
         )
     job.remember(
         {"url": job.known.source.url(), "revision": stated.revision, "etag": stated.identity,
-         "size": stated.size, "sha256": sha256, "stated": stated.sha256 is not None}
+         "size": job.have(), "sha256": sha256, "stated": stated.sha256 is not None}
     )  # fmt: skip
     os.replace(job.part, job.target)
     job.tell(

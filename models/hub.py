@@ -95,17 +95,23 @@ class Known:
     sha256: str | None
     licence: str
     holds: str
+    exact: bool = True
+    """Whether `size` is known to the byte; an estimate is for the user only."""
 
     @property
     def label(self) -> str:
-        return f"{self.name} ({self.size / 1e6:,.0f} MB)"
+        return f"{self.name} ({self._about}{self.size / 1e6:,.0f} MB)"
+
+    @property
+    def _about(self) -> str:
+        return "" if self.exact else "about "
 
     def by_hand(self, why: str, folder: Path) -> str:
         """The sentence that lets a user without network bring the file."""
         digest = f", sha256 {self.sha256}" if self.sha256 else ""
         return (
             f"{self.name} is not on this machine and {why}; to bring it by hand, save "
-            f"{self.source.url()} ({self.size} bytes{digest}) as {folder / self.name}."
+            f"{self.source.url()} ({self._about}{self.size} bytes{digest}) as {folder / self.name}."
         )
 
 
@@ -117,6 +123,35 @@ KNOWN = (
         sha256=None,
         licence="MIT",
         holds="PMRF's posterior mean and flow for blind face restoration at 512 px",
+    ),
+    *(
+        Known(
+            name=f"elir_{task}.pth",
+            source=Release(
+                f"https://github.com/eladc-git/ELIR/releases/download/v1.0/elir_{task}.pth"
+            ),
+            size=4 * parameters,
+            sha256=None,
+            licence="Apache-2.0",
+            holds=f"ELIR's autoencoder, posterior mean and flow for {purpose}",
+            exact=False,
+        )
+        for task, parameters, purpose in (
+            ("bfr", 37_518_771, "blind face restoration at 512 px"),
+            ("sr", 26_893_747, "faces at 256 px, enlarged 8 times by nearest pixels"),
+            ("denoising", 26_893_747, "noisy faces at 256 px"),
+            ("inpainting", 26_893_747, "faces at 256 px of which a tenth of the pixels is left"),
+            ("bsr", 19_083_923, "blind super-resolution of photos, enlarged 4 times before"),
+        )
+    ),
+    Known(
+        name="taesd3.safetensors",
+        source=Hub("madebyollin/taesd3", "diffusion_pytorch_model.safetensors"),
+        size=9_800_000,
+        sha256=None,
+        licence="MIT",
+        holds="TAESD3, a tiny autoencoder in the latents of Stable Diffusion 3",
+        exact=False,
     ),
 )
 

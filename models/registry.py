@@ -8,7 +8,7 @@ import torch
 
 from .checkpoint import Checkpoint, WeightsError, read
 from .contracts import Part
-from .families import demo, pmrf, restorer
+from .families import demo, elir, latent_pmrf, pmrf, restorer, taesd
 
 POSTERIOR_MEAN = "posterior mean"
 FLOW = "flow"
@@ -33,6 +33,22 @@ FAMILIES = (
         "PMRF",
         {POSTERIOR_MEAN: (pmrf.has_mean, pmrf.load_mean), FLOW: (pmrf.has_flow, pmrf.load_flow)},
     ),
+    Family(
+        "Latent-PMRF",
+        {
+            AUTOENCODER: (latent_pmrf.has_autoencoder, latent_pmrf.load_autoencoder),
+            FLOW: (latent_pmrf.has_flow, latent_pmrf.load_flow),
+        },
+    ),
+    Family(
+        "ELIR",
+        {
+            AUTOENCODER: (elir.has_autoencoder, elir.load_autoencoder),
+            POSTERIOR_MEAN: (elir.has_mean, elir.load_mean),
+            FLOW: (elir.has_flow, elir.load_flow),
+        },
+    ),
+    Family("TAESD", {AUTOENCODER: (taesd.has_autoencoder, taesd.load_autoencoder)}),
     Family("image restoration (spandrel)", {POSTERIOR_MEAN: (restorer.is_one, restorer.load)}),
 )
 

@@ -73,23 +73,34 @@ def transfer(job: Job, stated: Stated) -> str:
     """Bring the part to its full length; returns its sha256."""
     record = job.remembered()
     begun = record.get("part", {})
-    etag = begun.get("etag")
-    same = begun.get("identity") == stated.identity and (etag or stated.sha256)
-    if not same or job.have() > stated.size:
+    etag, size = begun.get("etag"), stated.size or begun.get("size")
+    same = begun.get("identity") == stated.identity and size and (etag or stated.sha256)
+    if not same or job.have() > size:
         job.part.unlink(missing_ok=True)
     digest, have = _hash(job), job.have()
-    if have == stated.size:
+    if have and have == size:
         return digest.hexdigest()
-    if shutil.disk_usage(job.folder).free < stated.size - have:
+    if shutil.disk_usage(job.folder).free < (size or job.known.size) - have:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with _ask(job, stated.url, have, etag) as response:
         if not _goes_on(job, response, have):
             job.part.unlink(missing_ok=True)
             digest, have, etag = hashlib.sha256(), 0, response.headers.get("ETag", "")
             strong = etag if etag.startswith('"') else None  # weak ones promise no equal bytes
-            job.remember({**record, "part": {"identity": stated.identity, "etag": strong}})
-        _receive(job, stated.size, response, have, digest)
+            size = stated.size or _told(job, response)
+            begun = {"identity": stated.identity, "etag": strong, "size": size}
+            job.remember({**record, "part": begun})
+        _receive(job, size, response, have, digest)
     return digest.hexdigest()
+
+
+def _told(job: Job, response: Any) -> int:
+    """The file's length, where only the answer that brings it tells."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise job.absent("a page answered in its place, perhaps a proxy's or one to log in")
+    if "Content-Length" not in response.headers:
+        raise job.absent("its server does not tell how long it is")
+    return int(response.headers["Content-Length"])
 
 
 def _hash(job: Job) -> Any:

@@ -6,78 +6,36 @@ tensor names say which, never its own name. What is called here is what the node
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pack  # noqa: F401 - makes restoreflow importable
+import parity_elir
+import parity_latent_pmrf
 import torch
-from restoreflow.models.checkpoint import Checkpoint
+from golden import (
+    WHOLE,
+    Comparison,
+    Golden,
+    Kind,
+    as_checkpoint,
+    compare,
+    read,
+    same,
+    same_keys,
+    select,
+)
 from restoreflow.models.checkpoint import read as read_checkpoint
 from restoreflow.models.families import pmrf
 from restoreflow.models.networks.neighborhood import neighborhood_attention
 from restoreflow.sampling import restore
 from restoreflow.sampling.tiling import pad_to
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
-TOLERANCE = 1e-4
 ATTENTION_TOLERANCE = 1e-5
-WHOLE = 2**20
-"""A tile that no picture exceeds: the published code knows no tiles."""
-
-
-class Golden(NamedTuple):
-    """A golden file's tensors and what it says of itself."""
-
-    name: str
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
-
-    def weights(self, prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(prefix)
-        }
-
-
-class Comparison(NamedTuple):
-    """One line of the table."""
-
-    name: str
-    absolute: float
-    relative: float
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        return self.absolute <= self.tolerance
-
-
-def compare(name: str, ours: Tensor, theirs: Tensor, tolerance: float = TOLERANCE) -> Comparison:
-    """The largest difference, absolute and relative to the largest expected value."""
-    if ours.shape != theirs.shape:
-        return Comparison(f"{name}: {list(ours.shape)}, not {list(theirs.shape)}", *[torch.inf] * 3)
-    difference = (ours.double() - theirs.double()).abs().max().item()
-    largest = theirs.double().abs().max().item()
-    return Comparison(name, difference, difference / max(largest, 1e-12), tolerance)
-
-
-def same(name: str, ours: object, theirs: object) -> Comparison:
-    """Equal or not, for what is no number."""
-    error = 0.0 if ours == theirs else torch.inf
-    return Comparison(name, error, error, 0.0)
-
-
-def as_checkpoint(parts: dict[str, dict[str, Tensor]], config: dict | None = None) -> Checkpoint:
-    """Tensors under prefixes, as a file would hold them."""
-    tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return Checkpoint("golden", shapes, config or {}, tensors=tensors)
-
 
 # Each kind of golden file
 
@@ -239,14 +197,6 @@ def keys(golden: Golden) -> Iterator[Comparison]:
         yield from mean_keys(shapes)
 
 
-def select(shapes: dict[str, tuple], prefix: str) -> dict[str, tuple]:
-    return {
-        name.removeprefix(prefix): shape
-        for name, shape in shapes.items()
-        if name.startswith(prefix)
-    }
-
-
 def flow_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison]:
     """Of an HDiT built from the shapes."""
     ours = {name: tuple(t.shape) for name, t in pmrf.build_network(shapes).state_dict().items()}
@@ -261,12 +211,6 @@ def mean_keys(shapes: dict[str, tuple], prefix: str = "") -> Iterator[Comparison
     derivable = [n for n in ours if n.endswith(pmrf.MEAN_BUFFERS) and n not in shapes]
     ours = {name: shape for name, shape in ours.items() if name not in derivable}
     yield from same_keys(ours, shapes, prefix)
-
-
-def same_keys(ours: dict, theirs: dict, prefix: str) -> Iterator[Comparison]:
-    yield same(f"{prefix}* ({len(theirs)} names)", set(ours), set(theirs))
-    yield same(f"{prefix}* (shapes)", ours, theirs)
-    yield same(f"{prefix}* (order)", list(ours), list(theirs))
 
 
 def lightning(path: Path, goldens: list[Golden]) -> Iterator[Comparison]:
@@ -301,7 +245,7 @@ def same_weights(states: dict[str, dict[str, Tensor]], golden: Golden) -> Iterat
             yield compare(prefix + name, ours.get(name, torch.empty(0)), tensor)
 
 
-KINDS: list[tuple[Callable[[Golden], bool], Callable[[Golden], Iterator[Comparison]]]] = [
+KINDS: list[Kind] = [
     (lambda g: "case0.q" in g.tensors, attention),
     (lambda g: g.facts.get("arch") == "hdit" and "cases" in g.facts, hdit),
     (lambda g: g.facts.get("arch") == "swinir" and "cases" in g.facts, swinir),
@@ -313,21 +257,9 @@ KINDS: list[tuple[Callable[[Golden], bool], Callable[[Golden], Iterator[Comparis
         ),
         keys,
     ),
+    *parity_elir.KINDS,
+    *parity_latent_pmrf.KINDS,
 ]
-
-
-def read(path: Path) -> Golden:
-    """A safetensors file with its metadata, or a JSON file."""
-    if path.suffix == ".json":
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError("it holds no facts")
-        return Golden(path.name, {}, facts)
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata() or {}
-    text = next((metadata[k] for k in ("metadata_json", "info", "json") if k in metadata), "{}")
-    return Golden(path.name, tensors, json.loads(text))
 
 
 def comparisons(path: Path, goldens: dict[Path, Golden]) -> Iterator[Comparison]:
@@ -338,6 +270,9 @@ def comparisons(path: Path, goldens: dict[Path, Golden]) -> Iterator[Comparison]
     """
     if path not in goldens:
         return lightning(path, list(goldens.values()))
+    twin = path.with_suffix(".safetensors")
+    if path.suffix == ".json" and twin.is_file():
+        return iter([same(f"metadata of {twin.name}", goldens[path].facts, read(twin).facts)])
     runner = next((run for matches, run in KINDS if matches(goldens[path])), None)
     if runner is None:
         raise ValueError("no golden file that this version knows")

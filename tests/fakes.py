@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 from restoreflow.models.networks.hdit import HDiT, Level, Mapping
+from restoreflow.models.networks.looformer import LooUFormer, Options
+from restoreflow.models.networks.simvae import SimVAE, SimVAEShape
 from safetensors.torch import save_file
 from spandrel.architectures.SwinIR import SwinIR
 
@@ -25,6 +27,42 @@ def tiny_flow(in_channels=3, patch=4, levels=2) -> HDiT:
         if not name.endswith("scale"):
             torch.nn.init.normal_(parameter, std=0.2)
     return network.eval()
+
+
+def tiny_simvae(shape: SimVAEShape | None = None, **kinds) -> SimVAE:
+    """A random Sim-VAE, by default of factor 8 and 4 channels; every norm does something."""
+    network = SimVAE(shape or SimVAEShape((8, 12, 16, 16), 1, 1, 4), **kinds)
+    for name, parameter in network.named_parameters():
+        if ".norm." in name:
+            torch.nn.init.normal_(parameter, 1.0, 0.2)
+    return network.eval().requires_grad_(False)
+
+
+def tiny_looformer(windows=(3, None), time=True, channels=4, **options) -> LooUFormer:
+    """A random LooUFormer whose every layer does something."""
+    widths = (16, 32, 48)[: len(windows)]
+    levels = [Level(w, 1, w // 8, 2 * w, k) for w, k in zip(widths, windows, strict=True)]
+    network = LooUFormer(levels, MAPPING if time else None, channels, Options(**options))
+    for name, parameter in network.named_parameters():
+        if not name.endswith(("scale", "fac")):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return network.eval().requires_grad_(False)
+
+
+LOOFORMERS = {
+    "published": {"windows": (7, 5, None)},
+    "global": {"windows": (None, None)},
+    "no depthwise": {"depthwise": False},
+    "no bias": {"bias": False},
+    "no time": {"time": False},
+    "log time": {"log_time": True},
+    "patches": {"patch": 2},
+    "patches of one": {"patch": 1},
+    "unshuffle first": {"down": "pixel_unshuffle+conv", "down_kernel": 1},
+    "unshuffle after": {"down": "conv+pixel_unshuffle"},
+    "shuffle up": {"up": "pixel_shuffle", "up_kernel": 1},
+}
+"""Arguments of `tiny_looformer` for every option of the published code."""
 
 
 def tiny_mean() -> SwinIR:

@@ -51,6 +51,37 @@ def test_a_wrong_weight_is_out_of_tolerance(parity, tmp_path):
     assert "OUT OF TOLERANCE" in printed
 
 
+@pytest.mark.parametrize("name", ["flow/ups.0.fac", "vae/encoder.conv_out.bias"])
+def test_a_wrong_weight_of_a_whole_restoration(parity, tmp_path, name):
+    golden = ROOT / "tests" / "golden" / "latent_pmrf_scaled.safetensors"
+    tensors = load_file(golden)
+    tensors[name] += 0.01
+    save_file(tensors, tmp_path / "other.safetensors", metadata=metadata(golden))
+    reason, printed = parity(tmp_path / "other.safetensors")
+    assert "out of tolerance" in reason
+    assert "single_scaled/x5" in printed
+
+
+def test_metadata_beside_its_file(parity, tmp_path):
+    golden = ROOT / "tests" / "golden" / "latent_pmrf_scaled.safetensors"
+    (tmp_path / golden.name).write_bytes(golden.read_bytes())
+    twin = tmp_path / "latent_pmrf_scaled.json"
+    twin.write_text(metadata(golden)["json"])
+    assert parity(twin)[0] is None
+    twin.write_text("{}")
+    assert "out of tolerance" in parity(twin)[0]
+
+
+def test_weights_of_another_rule_are_out_of_tolerance(parity, tmp_path):
+    golden = ROOT / "tests" / "golden" / "elir_infer_paths.safetensors"
+    facts = json.loads(metadata(golden)["info"])
+    facts["config"]["seed"] += 1
+    save_file(load_file(golden), tmp_path / "x.safetensors", metadata={"info": json.dumps(facts)})
+    reason, printed = parity(tmp_path / "x.safetensors")
+    assert "2 tensor(s) are out of tolerance" in reason
+    assert "chop.out" in printed
+
+
 def test_a_file_it_does_not_know_is_an_error_that_says_so(parity, tmp_path):
     unknown = tmp_path / "x.json"
     unknown.write_text('{"keys": {"somebody.else": [[1], "float32"]}}')

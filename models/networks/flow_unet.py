@@ -6,7 +6,7 @@ the start, so that one architecture serves velocities (s = t) and two-time flow 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,16 +31,17 @@ class FlowUNetShape(NamedTuple):
     def of(cls, state: Mapping[str, Tensor]) -> "FlowUNetShape":
         """Deduces the arguments of the `FlowUNet` whose state dict this is."""
         width, channels, side, _ = state["conv_in.weight"].shape
-        levels = _count(state, "down")
+        levels = count_children(state, "down")
         widths = [width] + [state[f"down.{level}.weight"].shape[0] for level in range(levels)]
-        depths = [_count(state, f"encoder.{level}") for level in range(levels)]
-        return cls(channels, tuple(widths), (*depths, _count(state, "middle")), side // KERNEL)
+        depths = [count_children(state, f"encoder.{level}") for level in range(levels)]
+        depths += [count_children(state, "middle")]
+        return cls(channels, tuple(widths), tuple(depths), side // KERNEL)
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered children a module list has."""
+def count_children(names: Iterable[str], prefix: str) -> int:
+    """How many numbered children a module list has, by the names of its tensors."""
     start = prefix + "."
-    return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+    return len({key[len(start) :].split(".")[0] for key in names if key.startswith(start)})
 
 
 class PixelNorm(nn.Module):

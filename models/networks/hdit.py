@@ -39,11 +39,11 @@ class Mapping:
     d_ff: int
 
 
-def rms_normalise(x: Tensor, scale: Tensor) -> Tensor:
+def rms_normalise(x: Tensor, scale: Tensor, epsilon: float = EPSILON) -> Tensor:
     """x * scale / rms(x) over the last dimension; the factor is formed in float32 or better."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     mean_square = x.to(dtype).square().mean(-1, keepdim=True)
-    return x * (scale.to(dtype) * torch.rsqrt(mean_square + EPSILON)).to(x.dtype)
+    return x * (scale.to(dtype) * torch.rsqrt(mean_square + epsilon)).to(x.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -148,6 +148,19 @@ def cosine_scale(x: Tensor, scale: Tensor) -> Tensor:
     return x * (scale.to(dtype).sqrt()[:, None] * torch.rsqrt(square + EPSILON)).to(x.dtype)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, kernel_size: int | None) -> Tensor:
+    """Attention of scale 1 over windows or, where there is no window, all tokens.
+
+    q, k, v are [B, H, W, heads, d].
+    """
+    if kernel_size is not None:
+        return neighborhood_attention(q, k, v, kernel_size)
+    height, width = q.shape[1:3]
+    q, k, v = (rearrange(part, "b h w heads d -> b heads (h w) d") for part in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    return rearrange(out, "b heads (h w) d -> b h w heads d", h=height, w=width)
+
+
 class SelfAttention(nn.Module):
     """Cosine-similarity attention with a learned temperature, windowed or global."""
 
@@ -167,16 +180,8 @@ class SelfAttention(nn.Module):
                             heads=self.heads)  # fmt: skip
         angles = self.pos_emb(positions)
         q, k = (rotate(cosine_scale(part, self.scale), angles) for part in (q, k))
-        attended = self._attend(q, k, v)
+        attended = attend(q, k, v, self.kernel_size)
         return x + self.out_proj(rearrange(attended, "b h w heads d -> b h w (heads d)"))
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.kernel_size is not None:
-            return neighborhood_attention(q, k, v, self.kernel_size)
-        height, width = q.shape[1:3]
-        q, k, v = (rearrange(part, "b h w heads d -> b heads (h w) d") for part in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return rearrange(out, "b heads (h w) d -> b h w heads d", h=height, w=width)
 
 
 class FeedForward(nn.Module):

@@ -188,7 +188,50 @@ def test_github_never_sees_the_token_and_its_digest_is_remembered(play, folder):
     assert download.fetch(entry, folder).read_bytes() == DATA[::-1]
 
 
+@pytest.mark.parametrize("estimate", [len(DATA) // 2, 3 * len(DATA)])
+def test_an_estimated_size_is_for_the_user_only(play, folder, estimate):
+    entry, seen, told = known(Release(play.url + "/x"), size=estimate, exact=False), [], []
+    path = download.fetch(
+        entry, folder, progress=lambda done, total: seen.append((done, total)), tell=told.append
+    )
+    assert path.read_bytes() == DATA and seen[-1] == (len(DATA), len(DATA))
+    assert record(folder)["size"] == len(DATA) and "(about " in told[0]
+
+
+def test_an_estimated_size_and_a_cut_then_another_file(play, folder):
+    entry = known(Release(play.url + "/x"), size=7, exact=False)
+    with pytest.raises(CancelledError):
+        download.fetch(entry, folder, check=cancel_after(folder, 300_000))
+    play.cuts = [200_000]
+    assert download.fetch(entry, folder).read_bytes() == DATA
+    assert all("Range" in headers for headers in play.gets()[1:])
+    (folder / NAME).unlink()
+    (folder / f"{NAME}.lock.json").unlink()
+    with pytest.raises(CancelledError):
+        download.fetch(entry, folder, check=cancel_after(folder, 300_000))
+    play.data = DATA[::-1] + b"longer"
+    assert download.fetch(entry, folder).read_bytes() == DATA[::-1] + b"longer"
+
+
+def test_the_hub_states_the_size_that_was_estimated(play, folder):
+    assert download.fetch(known(size=7, exact=False), folder).read_bytes() == DATA
+
+
 # Refused
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [({"Content-Type": "text/html"}, "a page answered in its place"), ({}, "not tell how long")],
+)
+def test_what_answers_in_place_of_a_file_of_estimated_size(play, folder, headers, says):
+    play.tells_length = bool(headers)
+    play.answers = [(200, headers, b"<html>log in</html>")]
+    entry = known(Release(play.url + "/x"), size=7, exact=False)
+    with pytest.raises(FetchError, match=says) as error:
+        download.fetch(entry, folder)
+    assert is_one_sentence(error) and f"{NAME}.part" not in left(folder)
+    assert "about 7 bytes" in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["hub", "github"])

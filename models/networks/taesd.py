@@ -1,0 +1,79 @@
+"""TAESD (madebyollin, github.com/madebyollin/taesd): a tiny autoencoder of convolutions alone.
+
+The graph of TAESD3, under diffusers' names; ELIR (arXiv 2502.03500) fine-tunes its encoder. Every
+stage halves or doubles the sides, so a picture's last, incomplete latent stands for its edge.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LIMIT = 3.0
+"""Latents are squashed into (-3, 3) before they are decoded."""
+BLOCKS = 3
+"""Residual blocks a stage."""
+
+
+class Block(nn.Module):
+    """Residual block of three 3x3 convolutions."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, width, H, W] -> the same."""
+        return F.relu(x + self.conv(x))
+
+
+class Encoder(nn.Module):
+    """Pictures to latents, half as high and wide a stage."""
+
+    def __init__(self, width: int, channels: int, stages: int):
+        super().__init__()
+        layers = [nn.Conv2d(3, width, 3, padding=1), Block(width)]
+        for _ in range(stages):
+            layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
+            layers += [Block(width) for _ in range(BLOCKS)]
+        layers.append(nn.Conv2d(width, channels, 3, padding=1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, channels, H / 2^stages, W / 2^stages], rounded up."""
+        return self.layers(x)
+
+
+class Decoder(nn.Module):
+    """Latents to pictures, twice as high and wide a stage."""
+
+    def __init__(self, width: int, channels: int, stages: int):
+        super().__init__()
+        layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        for _ in range(stages):
+            layers += [Block(width) for _ in range(BLOCKS)]
+            layers += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+            ]
+        layers += [Block(width), nn.Conv2d(width, 3, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """[B, channels, h, w] -> [B, 3, h * 2^stages, w * 2^stages] about [0, 1]."""
+        return self.layers(torch.tanh(z / LIMIT) * LIMIT)
+
+
+class TAESD(nn.Module):
+    """Both halves."""
+
+    def __init__(self, width: int = 64, channels: int = 16, stages: int = 3):
+        super().__init__()
+        self.factor = 2**stages
+        self.encoder = Encoder(width, channels, stages)
+        self.decoder = Decoder(width, channels, stages)
