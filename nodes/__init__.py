@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import degrade, host, load, restore
+from . import degrade, host, latent, load, restore
 
 NODES: list[type[io.ComfyNode]] = [
     load.LoadPosteriorMean,
@@ -12,6 +12,11 @@ NODES: list[type[io.ComfyNode]] = [
     restore.TradeOff,
     degrade.LoadDegradation,
     degrade.ApplyDegradation,
+    load.LoadRestorationVAE,
+    latent.Encode,
+    latent.Decode,
+    latent.PosteriorMeanLatent,
+    latent.SampleLatent,
 ]
 
 

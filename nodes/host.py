@@ -19,7 +19,7 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
-from ..models.contracts import Part, PosteriorMean
+from ..models.contracts import PIXEL, Domain, Memory, Part, PosteriorMean
 from ..models.families import restorer
 from ..sampling.integrate import Step
 from ..sampling.pieces import Machine
@@ -83,7 +83,7 @@ def as_posterior_mean(value: object) -> PosteriorMean:
     part = restorer.from_descriptor(value, "The upscale model")
     if getattr(value, "patcher", None) is None:
         value.patcher = _patcher(part)
-    _patchers[part] = value.patcher
+    adopt(part, value.patcher)
     return part
 
 
@@ -91,17 +91,27 @@ def _patcher(part: Part) -> ModelPatcher:
     return ModelPatcher(part.network, mm.get_torch_device(), mm.unet_offload_device())
 
 
-def ready(part: Part, picture: Tensor) -> Machine:
-    """Bring the weights to the device, with room for a call on [B, 3, H, W], and say how it runs.
+def adopt(part: Part, patcher: ModelPatcher) -> None:
+    """Let the host's own patcher move the weights of a part."""
+    _patchers[part] = patcher
+
+
+def ready(part: Part, planes: Tensor, memory: Memory | None = None) -> Machine:
+    """Bring the weights to the device, with room for a call, and say how it runs.
 
     To be called before every run: other nodes may have moved the weights away.
+
+    Args:
+        part: whose weights.
+        planes: [B, C, H, W] that the call will see.
+        memory: what it needs; the part's own by default.
     """
     if part not in _patchers:
         _patchers[part] = _patcher(part)
     patcher = _patchers[part]
-    batch, _, *sides = picture.shape
+    batch, _, *sides = planes.shape
     largest = part.native_size or LARGEST_WORTH_EVICTING
-    needed = part.memory(*(min(side, largest) for side in sides), batch, part.dtype)
+    needed = (memory or part.memory)(*(min(side, largest) for side in sides), batch, part.dtype)
     mm.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
     part.network.to(patcher.load_device)  # core nodes move upscale models behind the patcher
     return Machine(
@@ -139,22 +149,30 @@ def progress(done: int, total: int) -> None:
     comfy.utils.ProgressBar(total).update_absolute(done, total)
 
 
-def observer(steps: int, first: Tensor) -> Callable[[Step], None]:
+def observer(steps: int, first: Tensor, domain: Domain = PIXEL) -> Callable[[Step], None]:
     """Show progress, and live previews where the host is set to: first a picture, then each step.
 
     Args:
         steps: how many there will be.
-        first: [B, 3, H, W] in [0, 1].
+        first: [B, 3, H, W] in [0, 1], or latents [B, C, h, w] as on the wire.
+        domain: what it is; latents are shown in the colours of its linear map, if it has one.
     """
     bar = comfy.utils.ProgressBar(steps)
     height, width = first.shape[-2:]
+    visible = domain is PIXEL or domain.preview is not None
+
+    def colours(wire: Tensor) -> Tensor:
+        if domain is PIXEL:
+            return wire
+        linear = domain.preview.to(wire)
+        return torch.einsum("bchw,cr->brhw", wire[:1], linear[:-1]) + linear[-1][:, None, None]
 
     def show(done: int, picture: Callable[[], Tensor]) -> None:
-        wanted = args.preview_method != LatentPreviewMethod.NoPreviews
-        bar.update_absolute(done, steps, _preview(picture()) if wanted else None)
+        wanted = args.preview_method != LatentPreviewMethod.NoPreviews and visible
+        bar.update_absolute(done, steps, _preview(colours(picture())) if wanted else None)
 
     show(0, lambda: first)
-    return lambda step: show(step.i + 1, lambda: step.clean[..., :height, :width])
+    return lambda step: show(step.i + 1, lambda: domain.to_wire(step.clean[..., :height, :width]))
 
 
 def _preview(pictures: Tensor) -> tuple[str, Image.Image, int]:

@@ -4,25 +4,27 @@ from comfy_api.latest import io
 
 from ..models import hub, registry
 from ..models.contracts import Part
-from . import host
+from . import host, vae
 from . import weights as files
 from .sockets import FLOW, POSTERIOR_MEAN
 
+_WATCH = {"progress": host.progress, "tell": host.tell}
 
-def _weights() -> io.Combo.Input:
+
+def _weights(default: str = files.DEMO) -> io.Combo.Input:
     fetched = ", ".join(known.label for known in hub.KNOWN)
     return io.Combo.Input(
         "weights",
         options=files.choices(),
-        default=files.DEMO,
-        tooltip="A file in models/restoreflow, or the demo's. What it holds is read from its keys, "
+        default=default,
+        tooltip="A file in models/restoreflow, or a demo's. What it holds is read from its keys, "
         "never from its name; one file may hold several parts. These are fetched on their first "
         f"run: {fetched}.",
     )
 
 
 def _load(weights: str, role: str, precision: str, ema: bool) -> Part:
-    return files.load(weights, role, precision, ema, progress=host.progress, tell=host.tell)
+    return files.load(weights, role, precision, ema, **_WATCH)
 
 
 def _precision() -> io.Combo.Input:
@@ -32,9 +34,9 @@ def _precision() -> io.Combo.Input:
             optional=True,
             options=list(files.PRECISIONS),
             default="auto",
-            tooltip="Precision of the weights. auto is float32 for posterior means, and for flows "
-            "follows ComfyUI's own rules for your device; float32 is the most exact and takes "
-            "twice the memory.",
+            tooltip="Precision of the weights. auto is float32 for posterior means and VAEs, and "
+            "for flows follows ComfyUI's own rules for your device; float32 is the most exact and "
+            "takes twice the memory.",
         )
     )
 
@@ -46,7 +48,7 @@ def _ema() -> io.Boolean.Input:
             optional=True,
             default=True,
             tooltip="Where a training checkpoint holds both, take the moving averages of the "
-            "weights, as the papers do; off takes the weights of the last step.",
+            "weights, as a rule the better ones; off takes the weights of the last step.",
         )
     )
 
@@ -103,3 +105,28 @@ class LoadFlow(io.ComfyNode):
     @classmethod
     def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
         return io.NodeOutput(_load(weights, registry.FLOW, precision, ema))
+
+
+class LoadRestorationVAE(io.ComfyNode):
+    """The autoencoder whose latents a restoration works on, as ComfyUI's own VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="RestoreFlowLoadRestorationVAE",
+            display_name="Load Restoration VAE",
+            category="RestoreFlow/load",
+            description="Loads an autoencoder: Sim-VAE, ELIR's, TAESD3 or a usual one in "
+            "diffusers' or the original format. ComfyUI's own VAE nodes work with it, too.",
+            search_aliases=["vae", "sim-vae", "elir", "taesd3", "autoencoder", "load"],
+            inputs=[_weights(files.LATENT_DEMO), _precision(), _ema()],
+            outputs=[io.Vae.Output(display_name="vae", tooltip="For Encode and Decode.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, weights: str | None) -> bool | str:
+        return files.check(weights)
+
+    @classmethod
+    def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
+        return io.NodeOutput(vae.load(weights, precision, ema, **_WATCH))

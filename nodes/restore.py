@@ -25,6 +25,66 @@ def seed_input(what: str) -> io.Int.Input:
     )
 
 
+def course() -> list[io.Input]:
+    """How a sampler follows its flow."""
+    return [
+        seed_input("the source noise"),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="Number of steps; 0 takes the checkpoint's own. More steps look more "
+            "lifelike and take longer. One step is worse than none.",
+        ),
+        io.Float.Input(
+            "source_noise",
+            default=-1.0,
+            min=-1.0,
+            max=10.0,
+            step=0.005,
+            tooltip="Std of the noise added to the posterior mean before the flow; -1 "
+            "takes the checkpoint's own, 0 adds none.",
+        ),
+        io.Combo.Input(
+            "solver",
+            options=list(SOLVERS),
+            default="euler",
+            tooltip="euler calls the network once a step, midpoint and heun twice.",
+        ),
+    ]
+
+
+def limits(unit: str) -> list[io.Input]:
+    """Where a sampler stops early, and how much it computes at once, sides counted in `unit`."""
+    return [
+        host.advanced(
+            io.Int.Input(
+                "stop_after",
+                optional=True,
+                default=0,
+                min=0,
+                max=1000,
+                tooltip="A heuristic: stop after so many steps and take the flow's present "
+                "estimate of the picture; 0 runs all. Trade-Off is the knob with a proof.",
+            )
+        ),
+        host.advanced(
+            io.Int.Input(
+                "tile",
+                optional=True,
+                default=0,
+                min=0,
+                max=8192,
+                step=64,
+                tooltip=f"Side in {unit} of the tiles in which large pictures are computed, rounded"
+                " to what the network takes; 0 takes the size at which the flow was "
+                "trained, and smaller on little memory.",
+            )
+        ),
+    ]
+
+
 class PosteriorMean(io.ComfyNode):
     """Least mean squared error, nothing invented."""
 
@@ -79,60 +139,14 @@ class SampleImage(io.ComfyNode):
                     tooltip="What the flow works from: the posterior mean (for a flow trained on "
                     "the degraded photo itself, that photo).",
                 ),
-                seed_input("the source noise"),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Number of steps; 0 takes the checkpoint's own. More steps look more "
-                    "lifelike and take longer. One step is worse than none.",
-                ),
-                io.Float.Input(
-                    "source_noise",
-                    default=-1.0,
-                    min=-1.0,
-                    max=10.0,
-                    step=0.005,
-                    tooltip="Std of the noise added to the posterior mean before the flow; -1 "
-                    "takes the checkpoint's own, 0 adds none.",
-                ),
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default="euler",
-                    tooltip="euler calls the network once a step, midpoint and heun twice.",
-                ),
+                *course(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip="Where the flow may change the picture; elsewhere the posterior mean "
                     "stays exactly.",
                 ),
-                host.advanced(
-                    io.Int.Input(
-                        "stop_after",
-                        optional=True,
-                        default=0,
-                        min=0,
-                        max=1000,
-                        tooltip="A heuristic: stop after so many steps and take the flow's present "
-                        "estimate of the picture; 0 runs all. Trade-Off is the knob with a proof.",
-                    )
-                ),
-                host.advanced(
-                    io.Int.Input(
-                        "tile",
-                        optional=True,
-                        default=0,
-                        min=0,
-                        max=8192,
-                        step=64,
-                        tooltip="Side of the tiles in which large pictures are computed, rounded "
-                        "to what the network takes; 0 takes the size at which the flow was "
-                        "trained, and smaller on little memory.",
-                    )
-                ),
+                *limits("pixels"),
             ],
             outputs=[io.Image.Output(display_name="lifelike", tooltip="The lifelike picture.")],
         )

@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import comfy.model_management as mm
 import folder_paths
@@ -17,16 +18,20 @@ from ..models.contracts import Part
 FOLDER = "restoreflow"
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
 DEMO = "demo-denoise-25.safetensors"
+LATENT_DEMO = "demo-latent-pmrf-25.safetensors"
+DEMOS = (DEMO, LATENT_DEMO, "demo-elir-25.safetensors")
 PRECISIONS = {
     "auto": None,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-KEPT_PARTS = 4
-"""Enough for two graphs that take turns, each with a posterior mean and a flow."""
+KEPT_PARTS = 6
+"""Enough for two graphs that take turns, each with a VAE, a posterior mean and a flow."""
 
-_parts: OrderedDict[tuple, Part] = OrderedDict()
+T = TypeVar("T")
+
+_parts: OrderedDict[tuple, Any] = OrderedDict()
 """The host's own cache forgets a loader's output as soon as another graph runs, and holds models
 by weak references only."""
 
@@ -42,20 +47,20 @@ def register_folder() -> None:
 
 
 def names() -> list[str]:
-    """Every weight file in the pack's model folders, with forward slashes, the demo's first."""
+    """Every weight file in the pack's model folders, with forward slashes, the demos first."""
     found = {name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER)}
-    return [DEMO, *sorted(found - {DEMO}, key=str.casefold)]
+    return [*DEMOS, *sorted(found - {*DEMOS}, key=str.casefold)]
 
 
 def choices() -> list[str]:
-    """What a loader offers: the demo, the known weights wherever they are, every other file.
+    """What a loader offers: the demos, the known weights wherever they are, every other file.
 
     The host asks for it once while it loads the pack, when no file may be looked for yet.
     """
     server = getattr(PromptServer, "instance", None)
     loading = server is not None and not server.app.frozen
     files = [] if loading else names()
-    return list(dict.fromkeys([DEMO, *(known.name for known in hub.KNOWN), *files]))
+    return list(dict.fromkeys([*DEMOS, *(known.name for known in hub.KNOWN), *files]))
 
 
 def check(name: str | None) -> bool | str:
@@ -84,13 +89,32 @@ def load(name: str, role: str, precision: str, ema: bool = True, **watch: Callab
     Raises:
         WeightsError: no such file, it cannot be fetched, or cannot serve in this role or precision.
     """
+
+    def read_part(path: Path) -> Part:
+        return read(path, role, precision, ema)
+
+    return kept(name, (role, precision, ema), read_part, **watch)
+
+
+def kept(name: str, key: tuple, read: Callable[[Path], T], **watch: Callable) -> T:
+    """What `read` makes of a weight file, kept for the next prompts.
+
+    Args:
+        name: of the file, as a loader offers it.
+        key: what else distinguishes it from other things read from that file.
+        read: called with the file's path, if it is not kept any more or has changed.
+        watch: as for `load`.
+
+    Raises:
+        WeightsError: no such file, it cannot be fetched, or cannot serve in this role or precision.
+    """
     path = _path(name, watch)
-    key = (os.path.realpath(path), _stamp(path), role, precision, ema)
-    part = _parts.pop(key, None) or _read(path, role, precision, ema)
-    _parts[key] = part
+    key = (os.path.realpath(path), _stamp(path), *key)
+    found = _parts.pop(key, None) or read(path)
+    _parts[key] = found
     while len(_parts) > KEPT_PARTS:
         _parts.popitem(last=False)
-    return part
+    return found
 
 
 def _path(name: str, watch: dict[str, Callable]) -> Path:
@@ -117,16 +141,22 @@ def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
-def _read(path: Path, role: str, precision: str, ema: bool) -> Part:
+def read(path: Path, role: str, precision: str, ema: bool) -> Part:
+    """The part that plays `role` in the file at a path, in a precision."""
     part = registry.load(path, role, ema)
     part.cast(_dtype(part, precision))
     return part
 
 
-def _dtype(part: Part, precision: str) -> torch.dtype:
+def chosen(precision: str) -> torch.dtype | None:
+    """The dtype of a widget's value; None for auto."""
     if precision not in PRECISIONS:
         raise WeightsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision}.")
-    wanted = PRECISIONS[precision]
+    return PRECISIONS[precision]
+
+
+def _dtype(part: Part, precision: str) -> torch.dtype:
+    wanted = chosen(precision)
     if wanted is None:
         if part.exact:
             return torch.float32

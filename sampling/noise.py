@@ -8,7 +8,8 @@ from torch import Tensor
 SEEDS = 2**64
 SAMPLING = 0
 DEGRADING = 0x9E3779B97F4A7C15
-"""Streams: a photo degraded and restored with one seed must not meet the same noise twice."""
+ENCODING = 0xC2B2AE3D27D4EB4F
+"""Streams: a photo degraded, encoded and restored with one seed must not meet one noise twice."""
 
 
 def generator(seed: int, index: int = 0, stream: int = SAMPLING) -> torch.Generator:

@@ -13,6 +13,8 @@ PASSES_ON = {
     "RestoreFlowSampleImage": "image",
     "RestoreFlowTradeOff": "faithful",
     "RestoreFlowApplyDegradation": "image",
+    "RestoreFlowPosteriorMeanLatent": "latent",
+    "RestoreFlowSampleLatent": "latent",
 }
 """What a bypassed node passes through: the first input of its output's type."""
 
@@ -31,6 +33,11 @@ def test_ids_are_frozen(schemas):
         "RestoreFlowTradeOff",
         "RestoreFlowLoadDegradation",
         "RestoreFlowApplyDegradation",
+        "RestoreFlowLoadRestorationVAE",
+        "RestoreFlowEncode",
+        "RestoreFlowDecode",
+        "RestoreFlowPosteriorMeanLatent",
+        "RestoreFlowSampleLatent",
     ]
 
 
@@ -46,6 +53,13 @@ def test_inputs_are_frozen_and_only_appended(schemas):
     assert inputs["RestoreFlowTradeOff"][:3] == ["faithful", "lifelike", "realism"]
     assert inputs["RestoreFlowLoadDegradation"][:1] == ["preset"]
     assert inputs["RestoreFlowApplyDegradation"][:3] == ["degradation", "image", "seed"]
+    assert inputs["RestoreFlowLoadRestorationVAE"][:3] == ["weights", "precision", "ema"]
+    assert inputs["RestoreFlowEncode"][:5] == ["vae", "image", "mode", "seed", "tile"]
+    assert inputs["RestoreFlowDecode"][:3] == ["vae", "latent", "tile"]
+    assert inputs["RestoreFlowPosteriorMeanLatent"][:2] == ["posterior_mean", "latent"]
+    assert inputs["RestoreFlowSampleLatent"][:8] == [
+        *("flow", "latent", "seed", "steps", "source_noise", "solver", "stop_after", "tile"),
+    ]
 
 
 def test_everything_explains_itself(schemas):

@@ -52,7 +52,7 @@ def is_one_sentence(error) -> bool:
 def test_listed_and_valid_without_network(weights, nodes, play, weights_folder):
     for node in (nodes.load.LoadPosteriorMean, nodes.load.LoadFlow):
         combo = node.define_schema().inputs[0]
-        assert combo.options == [weights.DEMO, NAME]
+        assert combo.options == [*weights.DEMOS, NAME]
         assert hub.KNOWN[0].label in combo.tooltip
         assert node.validate_inputs(NAME) is True
         assert node.validate_inputs(rf"faces\{NAME}") is True
@@ -65,7 +65,7 @@ def test_fetched_on_the_first_run_only(weights, nodes, play, weights_folder, bar
     flow = nodes.load.LoadFlow.execute(NAME).args[0]
     assert (weights_folder / NAME).read_bytes() == data
     assert bar[-1] == (len(data), len(data)) and bar == sorted(bar)
-    assert NAME in weights.names() and weights.choices() == [weights.DEMO, NAME]
+    assert NAME in weights.names() and weights.choices() == [*weights.DEMOS, NAME]
     asked = len(play.asked)
     assert nodes.load.LoadFlow.execute(NAME).args[0] is flow
     weights.forget()
@@ -84,7 +84,7 @@ def test_fetched_into_the_first_folder_though_it_is_not_there_yet(
     roots = [str(first), str(weights.EMBEDDED)]
     registered = (roots, set(weights.EXTENSIONS))
     monkeypatch.setitem(folder_paths.folder_names_and_paths, weights.FOLDER, registered)
-    assert weights.names() == [weights.DEMO]
+    assert weights.names() == [*weights.DEMOS]
     nodes.load.LoadFlow.execute(rf"old\{NAME}")
     assert (first / NAME).is_file() and NAME in weights.names()
 
@@ -129,7 +129,7 @@ def test_cancelled_then_resumed(weights, nodes, play, weights_folder, monkeypatc
     cancel = lambda: mm.interrupt_current_processing(True)  # noqa: E731
     with pytest.raises(mm.InterruptProcessingException):
         nodes.load.LoadFlow.execute(NAME)
-    assert weights.names() == [weights.DEMO]
+    assert weights.names() == [*weights.DEMOS]
     kept = (weights_folder / f"{NAME}.part").stat().st_size
     assert 0 < kept < len(data)
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)

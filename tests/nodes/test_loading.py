@@ -13,7 +13,7 @@ from restoreflow.models.checkpoint import WeightsError
 
 
 def test_an_empty_folder_still_lists_the_demo(weights, nodes, weights_folder):
-    assert weights.names() == [weights.DEMO]
+    assert weights.names() == [*weights.DEMOS]
     assert nodes.load.LoadFlow.execute(weights.DEMO).args[0].steps == 25
 
 
@@ -21,7 +21,7 @@ def test_files_of_subfolders_are_found_however_their_path_was_written(weights, w
     (weights_folder / "faces").mkdir()
     shutil.copy(weights.EMBEDDED / weights.DEMO, weights_folder / "faces" / "mine.safetensors")
     (weights_folder / "config.json").write_text("{}")
-    assert weights.names() == [weights.DEMO, "faces/mine.safetensors"]
+    assert weights.names() == [*weights.DEMOS, "faces/mine.safetensors"]
     assert weights.check("faces\\mine.safetensors") is True
     windows = weights.load("faces\\mine.safetensors", registry.FLOW, "auto")
     assert windows is weights.load("faces/mine.safetensors", registry.FLOW, "auto")

@@ -1,0 +1,101 @@
+"""Latents at the edge: the LATENT wire outside, the lower rooms' tensors inside."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management as mm
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.contracts import Autoencoder, Part
+
+TAG = "restoreflow"
+"""What Encode adds to a LATENT: space, fingerprint of the encoder, name of the VAE, and the
+picture's own height and width. The host's VAE Encode adds nothing."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A LATENT as the lower rooms take it."""
+
+    wire: dict[str, Any]
+    samples: Tensor
+    """[B, C, h, w] float32."""
+
+    @classmethod
+    def of(cls, latent: dict[str, Any]) -> "Latents":
+        """From a LATENT.
+
+        Raises:
+            ValueError: latents of no single pictures, or values that are no numbers.
+        """
+        samples = latent["samples"]
+        if getattr(samples, "ndim", 0) != 4 or samples.numel() == 0:
+            raise ValueError(
+                "A LATENT of single pictures [B, C, h, w] is needed; got "
+                f"{list(getattr(samples, 'shape', []))}."
+            )
+        samples = samples.float()
+        if not samples.isfinite().all():
+            raise ValueError(
+                "The latent holds values that are not numbers (NaN or infinite); "
+                "look at the node before it."
+            )
+        return cls(latent, samples)
+
+    @classmethod
+    def encoded(cls, samples: Tensor, part: Autoencoder, size: tuple[int, int]) -> dict[str, Any]:
+        """A LATENT with its tag, of pictures of that height and width."""
+        tag = {
+            "space": part.domain.name,
+            "fingerprint": part.domain.encoder,
+            "vae": part.name,
+            "height": size[0],
+            "width": size[1],
+        }
+        return {"samples": samples.to(mm.intermediate_device()), TAG: tag}
+
+    @property
+    def tag(self) -> dict[str, Any]:
+        return self.wire.get(TAG) or {}
+
+    @property
+    def numbers(self) -> list[int]:
+        """Which pictures of their batch these are; they decide the noise."""
+        count = len(self.samples)
+        numbers = self.wire.get("batch_index")
+        return list(range(count)) if numbers is None else [int(n) for n in numbers][:count]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """[1 or B, 1, h, w] in [0, 1], where the latents may change; the host's noise mask."""
+        mask = self.wire.get("noise_mask")
+        if mask is None:
+            return None
+        mask = mask.float().reshape(-1, 1, *mask.shape[-2:])
+        if len(mask) not in (1, len(self.samples)):
+            raise ValueError(
+                f"Give one noise mask, or one a latent; got {len(mask)} masks for "
+                f"{len(self.samples)} latents."
+            )
+        mask = F.interpolate(mask, self.samples.shape[-2:], mode="bilinear")
+        return mask.to(self.samples.device).clamp(0, 1)
+
+    def check(self, part: Part) -> None:
+        """Say if these latents are of another space or encoder than a part knows."""
+        space, encoder = self.tag.get("space"), self.tag.get("fingerprint")
+        domain = part.domain
+        if space not in (None, domain.name):
+            raise ValueError(
+                f"This latent is of the space {space} (from {self.tag.get('vae')}), but "
+                f"{part.name} works on latents of {domain.name}; load the VAE that belongs to it."
+            )
+        if None not in (encoder, domain.encoder) and encoder != domain.encoder:
+            raise ValueError(
+                f"This latent comes from another encoder ({self.tag.get('vae')}) than the one that "
+                f"{part.name} was trained with; load the VAE from the same file."
+            )
+
+    def latent(self, samples: Tensor) -> dict[str, Any]:
+        """A LATENT of other samples, everything else as it came."""
+        return {**self.wire, "samples": samples.to(mm.intermediate_device())}
