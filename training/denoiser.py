@@ -5,28 +5,21 @@ on calmer pictures; one file. Each stage leaves its result in the work folder an
 that is there.
 """
 
-import argparse
-import json
-import os
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..models.networks.flow_unet import FlowUNet
 from . import task
 from .fit import Progress, Recipe, fit, step_generator
 from .networks import build_mean, compiled, with_fast_norms
-from .pictures import CALM, RICH, Mix, draw_pictures
+from .pictures import CALM, RICH
+from .stages import drawn, kept, pin_plan, training_record, write
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "models" / "embedded" / "demo-denoise-25.safetensors"
@@ -48,37 +41,13 @@ class Plan:
     refinement: Recipe = Recipe(steps=5_000, rate=7e-4, clip=0.2)
 
 
-def pin_plan(plan: Plan, work: Path) -> None:
-    """A work folder belongs to one plan: its files are not mixed with another's."""
-    work.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(plan), indent=1)
-    record = work / "plan.json"
-    if record.exists() and record.read_text() != text:
-        raise SystemExit(f"{work} holds the files of another plan: empty it or give another --work")
-    record.write_text(text)
-
-
-def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array at `path`, made first if need be."""
-    if not path.exists():
-        started = time.monotonic()
-        unfinished = path.with_suffix(".part.npy")
-        np.save(unfinished, make())
-        os.replace(unfinished, path)
-        print(f"{path.stem}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
-    return np.load(path)
-
-
-def train(plan: Plan, work: Path, out: Path, device: torch.device, compile_flow: bool) -> dict:
+def train(
+    plan: Plan, work: Path, out: Path, device: torch.device, compile_flow: bool = True
+) -> dict:
     """Runs all stages and writes the weights; returns their record."""
     pin_plan(plan, work)
-    processes = os.cpu_count() or 1
-
-    def draw(name: str, count: int, seed: int, mix: Mix) -> np.ndarray:
-        return kept(work / name, partial(draw_pictures, count, seed, plan.side, mix, processes))
-
-    pictures = draw("pictures.npy", plan.pictures, plan.seed, RICH)
-    calm = draw("calm.npy", plan.calm_pictures, plan.seed + 10, CALM)
+    pictures = drawn(work / "pictures.npy", plan.pictures, plan.seed, plan.side, RICH)
+    calm = drawn(work / "calm.npy", plan.calm_pictures, plan.seed + 10, plan.side, CALM)
     held_out, pictures_used = pictures[: plan.held_out], pictures[plan.held_out :]
 
     torch.manual_seed(plan.seed)
@@ -106,7 +75,7 @@ def train(plan: Plan, work: Path, out: Path, device: torch.device, compile_flow:
     record = describe(plan, device, progress)
     pairs = (task.to_tensor(array) for array in (held_out, means[: plan.held_out]))
     record["training"]["held_out_pictures"] = measure(flow, *pairs, plan.seed + 4, device)
-    write(mean, flow, record, out)
+    write({"mean": mean, "flow": flow}, record, out)
     return record
 
 
@@ -146,7 +115,6 @@ def measure(
 
 def describe(plan: Plan, device: torch.device, progress: dict[str, Progress]) -> dict:
     """The record that travels with the weights: how they came about, and how to use them."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "format": 1,
         "name": task.NAME,
@@ -155,36 +123,6 @@ def describe(plan: Plan, device: torch.device, progress: dict[str, Progress]) ->
         "flow": {"noise_std": task.SOURCE_STD, "steps": FLOW_STEPS, "times": "velocity"},
         "training": {
             "command": "python training/train.py",
-            "data": "procedural pictures only (training/pictures.py); no photograph",
-            "plan": asdict(plan),
-            "machine": gpu or f"{os.cpu_count()} CPU cores, threads: {torch.get_num_threads()}",
-            "minutes": {name: round(stage.seconds / 60, 1) for name, stage in progress.items()},
-            "final_losses": {name: round(stage.loss, 6) for name, stage in progress.items()},
-            "versions": {name: version(name) for name in ("torch", "spandrel", "numpy", "scipy")},
-            "date": time.strftime("%Y-%m-%d"),
+            **training_record(plan, device, progress),
         },
     }
-
-
-def write(mean: nn.Module, flow: nn.Module, record: dict, out: Path) -> None:
-    """One fp16 safetensors file with both networks under the prefixes `mean.` and `flow.`."""
-    tensors = {
-        f"{prefix}.{name}": tensor.detach().cpu().half().contiguous()
-        for prefix, net in (("mean", mean), ("flow", flow))
-        for name, tensor in net.state_dict().items()
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out, metadata={"restoreflow": json.dumps(record)})
-    print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    work = Path(tempfile.gettempdir()) / "restoreflow-training"
-    parser.add_argument("--work", type=Path, default=work, help="folder of the resumable state")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=Plan.seed)
-    choice = parser.parse_args()
-    plan = Plan(seed=choice.seed)
-    train(plan, choice.work, choice.out, torch.device(choice.device), compile_flow=True)
