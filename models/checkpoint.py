@@ -18,6 +18,8 @@ from torch import Tensor, nn
 StateDict = dict[str, Tensor]
 
 EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")
+NO_WEIGHTS = (b"<", b"{", b"version https://git-lfs")
+"""How web pages, answers of programs and git's pointers begin."""
 
 
 class WeightsError(ValueError):
@@ -67,7 +69,7 @@ class Checkpoint:
         if [state[name].shape for name in names] != [average.shape for average in self.averages]:
             raise WeightsError(
                 f"{self.name} holds {len(self.averages)} moving averages that do not fit the "
-                f"{len(names)} parameters of its network; fetch it again."
+                f"{len(names)} parameters of its network; delete it and fetch it again."
             )
         return {**state, **dict(zip(names, self.averages, strict=True))}
 
@@ -148,7 +150,8 @@ def _safetensors(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path.name} is damaged or not a safetensors file ({error}); fetch it again."
+            f"{path.name} is damaged or not a safetensors file ({error}); delete it and fetch it "
+            "again."
         ) from error
     config = _json("config.json beside it", _config_beside(path), path.name)
     record = _json("its record", metadata.get("restoreflow", "{}"), path.name)
@@ -174,27 +177,44 @@ def _json(what: str, text: str, name: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise WeightsError(f"{name}: {what} is not JSON ({error}); fetch it again.") from error
+        raise WeightsError(
+            f"{name}: {what} is not JSON ({error}); delete it and fetch it again."
+        ) from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{name}: {what} holds no settings; fetch it again.")
+        raise WeightsError(f"{name}: {what} holds no settings; delete it and fetch it again.")
     return content
 
 
 def _pickle(path: Path, ema: bool) -> Checkpoint:
+    with open(path, "rb") as file:
+        beginning = file.read(64).lstrip().lower()
+    if beginning.startswith(NO_WEIGHTS):
+        raise WeightsError(
+            f"{path.name} is a web page or a pointer to a file instead of the file; delete it and "
+            "delete it and fetch it again."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "invalid load key" in str(error):
-            raise WeightsError(f"{path.name} is no weight file inside; fetch it again.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a damaged pickle happens to spell
+        unsafe = isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error)
+        if unsafe and "invalid load key" not in str(error):
+            raise WeightsError(
+                f"{path.name} holds more than tensors and would have to run code to load; "
+                "it was not opened. Ask for a safetensors file."
+            ) from error
         raise WeightsError(
-            f"{path.name} holds more than tensors and would have to run code to load; "
-            "it was not opened. Ask for a safetensors file."
+            f"{path.name} is damaged, incomplete or no weight file; delete it and fetch it again."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path.name} is damaged or incomplete; fetch it again.") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path.name} holds no state dict, but a {type(content).__name__}.")
-    return _unwrap(path.name, content, ema)
+    try:
+        return _unwrap(path.name, content, ema)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise WeightsError(
+            f"{path.name} is a training checkpoint of an unknown kind ({error})."
+        ) from error
 
 
 def _unwrap(name: str, content: Mapping[str, Any], ema: bool) -> Checkpoint:

@@ -40,7 +40,9 @@ def fetch(
         FetchError: offline or not allowed, refused, not there, cut off for long, another file than
             was stated, or no room; names the file, and the address and folder where they help.
     """
-    job = Job(known, folder, progress, check, tell)
+    raised: list[OSError] = []
+    callbacks = [_noting(raised, callback) for callback in (progress, check, tell)]
+    job = Job(known, folder, *callbacks)
     if job.target.is_file():
         return job.target
     if why := forbidden():
@@ -51,8 +53,23 @@ def fetch(
             if not job.target.is_file():
                 _download(job)
     except OSError as error:
+        if error in raised:
+            raise
         raise _unwritable(job, error) from error
     return job.target
+
+
+def _noting(raised: list[OSError], callback: Callable[..., None]) -> Callable[..., None]:
+    """The callback, its own errors noted so that none is taken for the folder's."""
+
+    def call(*arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except OSError as error:
+            raised.append(error)
+            raise
+
+    return call
 
 
 @contextmanager

@@ -53,6 +53,26 @@ FAMILIES = (
 )
 
 
+def _built(checkpoint: Checkpoint, family: Family, role: str, build) -> Part:
+    """The part, or one sentence whatever oddity of the file was met."""
+    try:
+        return build(checkpoint)
+    except WeightsError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise WeightsError(
+            f"{checkpoint.name} looks like the {role} of {family.name}, but its tensors or "
+            f"settings do not fit it ({' '.join(str(error).split())[:200]})."
+        ) from error
+
+
 def load(path: Path, role: str, ema: bool = True) -> Part:
     """Load the part that plays `role` from a weight file, on the CPU, in the file's precision.
 
@@ -69,7 +89,7 @@ def load(path: Path, role: str, ema: bool = True) -> Part:
             if name == role and holds(checkpoint):
                 # Modules draw initial weights before they load theirs; that is nobody's seed.
                 with torch.random.fork_rng(devices=[]):
-                    return build(checkpoint)
+                    return _built(checkpoint, family, role, build)
         held += [f"the {name} of {family.name}" for name, (holds, _) in family.roles.items()
                  if name != role and holds(checkpoint)]  # fmt: skip
     if held:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,10 @@ from typing import Any
 from .checkpoint import WeightsError
 from .hub import Hub, Known, Stated
 
-CHUNK = 1 << 17
+CHUNK = 1 << 13
+"""Small: a slow line is left between two chunks, and a cut loses the chunk that was coming."""
+KINDS = {"etag": str, "identity": str, "part": dict, "sha256": str, "size": int}
+"""What the entries of a `.lock.json` that are read must be."""
 
 
 class FetchError(WeightsError):
@@ -56,10 +59,13 @@ class Job:
         return self.part.stat().st_size if self.part.is_file() else 0
 
     def remembered(self) -> dict[str, Any]:
+        """What the `.lock.json` says; an entry of another kind than it should be says nothing."""
         try:
-            return dict(json.loads(self.beside(".lock.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            text = self.beside(".lock.json").read_text(encoding="utf-8")
+            entries = json.loads(text, object_hook=_sound)
+        except (OSError, ValueError):
             return {}
+        return entries if isinstance(entries, dict) else {}
 
     def remember(self, entries: dict[str, Any]) -> None:
         text = json.dumps(entries, indent=2) + "\n"
@@ -67,6 +73,12 @@ class Job:
 
     def absent(self, why: str, kind: type[FetchError] = FetchError) -> FetchError:
         return kind(self.known.by_hand(why, self.folder))
+
+
+def _sound(entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: entry for name, entry in entries.items() if isinstance(entry, KINDS.get(name, object))
+    }
 
 
 def transfer(job: Job, stated: Stated) -> str:
@@ -84,10 +96,10 @@ def transfer(job: Job, stated: Stated) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with _ask(job, stated.url, have, etag) as response:
         if not _goes_on(job, response, have):
+            size = stated.size or _told(job, response)  # before what has come is dropped
             job.part.unlink(missing_ok=True)
             digest, have, etag = hashlib.sha256(), 0, response.headers.get("ETag", "")
             strong = etag if etag.startswith('"') else None  # weak ones promise no equal bytes
-            size = stated.size or _told(job, response)
             begun = {"identity": stated.identity, "etag": strong, "size": size}
             job.remember({**record, "part": begun})
         _receive(job, size, response, have, digest)
@@ -96,18 +108,25 @@ def transfer(job: Job, stated: Stated) -> str:
 
 def _told(job: Job, response: Any) -> int:
     """The file's length, where only the answer that brings it tells."""
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise job.absent("a page answered in its place, perhaps a proxy's or one to log in")
-    if "Content-Length" not in response.headers:
+    length = _number(response, "Content-Length")
+    if length is None:
         raise job.absent("its server does not tell how long it is")
-    return int(response.headers["Content-Length"])
+    if length < job.known.size / 2:  # no estimate is that wrong
+        raise job.absent(f"its server sent {length} bytes in its place, try again later")
+    return length
+
+
+def _number(response: Any, header: str) -> int | None:
+    """What a header counts; None where it is missing or no number."""
+    text = response.headers.get(header, "")
+    return int(text) if text.isdecimal() else None
 
 
 def _hash(job: Job) -> Any:
     digest = hashlib.sha256()
     if job.part.is_file():
         with open(job.part, "rb") as file:
-            while chunk := file.read(8 * CHUNK):
+            while chunk := file.read(1 << 20):
                 job.check()
                 digest.update(chunk)
     return digest
@@ -130,7 +149,7 @@ def _ask(job: Job, url: str, have: int, etag: str | None) -> Any:
             stream=True,
             timeout=(constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT),
         )
-    except requests.RequestException as error:
+    except OSError as error:  # every error of requests, and a certificate file that is missing
         raise unreachable(job, error) from error
 
 
@@ -143,29 +162,31 @@ def _goes_on(job: Job, response: Any, have: int) -> bool:
         job.part.unlink(missing_ok=True)
     if response.status_code != 200:
         raise refusal(job, response)
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind.endswith(("html", "json")):
+        raise job.absent(
+            "a page or a message answered in its place, perhaps a proxy's or one to log in"
+        )
     return False
 
 
 def _receive(job: Job, size: int, response: Any, have: int, digest: Any) -> None:
     """Append what comes to the part, and to its digest."""
-    from requests import RequestException
-
-    length = response.headers.get("Content-Length")
-    if length is not None and have + int(length) != size:
-        raise _wrong_length(job, have + int(length), size)
+    length = _number(response, "Content-Length")
+    if length is not None and have + length != size:
+        raise _wrong_length(job, have + length, size)
     percent = -1  # a message a chunk would be thousands
     with open(job.part, "ab") as file:
-        with suppress(RequestException):  # cut off: the length tells
-            for chunk in response.iter_content(CHUNK):
-                job.check()
-                have += len(chunk)
-                if have > size:
-                    break
-                file.write(chunk)
-                digest.update(chunk)
-                if have * 100 // size > percent:
-                    percent = have * 100 // size
-                    job.progress(have, size)
+        for chunk in _chunks(response):
+            have += len(chunk)
+            if have > size:
+                break
+            file.write(chunk)
+            digest.update(chunk)
+            if have * 100 // size > percent:
+                percent = have * 100 // size
+                job.progress(have, size)
+            job.check()
         file.flush()
         os.fsync(file.fileno())
     if have > size:  # only now: Windows deletes no open file
@@ -175,6 +196,14 @@ def _receive(job: Job, size: int, response: Any, have: int, digest: Any) -> None
             f"{job.known.name} was cut off after {have} of {size} bytes; run again to go on "
             "from there."
         )
+
+
+def _chunks(response: Any) -> Iterator[bytes]:
+    """What comes, until it ends or is cut off: the length tells which."""
+    from requests import RequestException
+
+    with suppress(RequestException):
+        yield from response.iter_content(CHUNK)
 
 
 # Sentences
@@ -196,10 +225,10 @@ def unreachable(job: Job, error: Exception) -> FetchError:
 def refusal(job: Job, response: Any) -> FetchError:
     status = response.status_code
     if status in (408, 429) or status >= 500:
-        asked = response.headers.get("Retry-After", "")
-        when = f"in {asked} seconds" if asked.isdigit() else "later"
+        asked = _number(response, "Retry-After")
+        when = "later" if asked is None else f"in {asked} seconds"
         again = job.absent(f"the server is too busy ({status}), run again {when}", AgainError)
-        again.wait = float(asked) if asked.isdigit() else 1.0
+        again.wait = AgainError.wait if asked is None else asked
         return again
     if status in (401, 403) and isinstance(job.known.source, Hub):
         return job.absent(

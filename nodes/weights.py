@@ -39,11 +39,17 @@ by weak references only."""
 def register_folder() -> None:
     """Add the pack's model folder to the host's, with the embedded weights in it."""
     paths, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    own = [os.path.join(folder_paths.models_dir, FOLDER), str(EMBEDDED)]
+    own = [str(_own_folder()), str(EMBEDDED)]
     folder_paths.folder_names_and_paths[FOLDER] = (
         list(dict.fromkeys([*paths, *own])),
         {*extensions, *EXTENSIONS},
     )
+
+
+def _own_folder() -> Path:
+    """Where known weights are fetched to, and what `properties.models` of workflows means; roots
+    that the user added may stand before it, and may be read-only shares."""
+    return Path(folder_paths.models_dir, FOLDER)
 
 
 def names() -> list[str]:
@@ -118,15 +124,15 @@ def kept(name: str, key: tuple, read: Callable[[Path], T], **watch: Callable) ->
 
 
 def _path(name: str, watch: dict[str, Callable]) -> Path:
-    """The file, found in the model folders or the Hub's cache, else fetched into the first."""
+    """The file, found in the model folders or the Hub's cache, else fetched into the own."""
     if path := folder_paths.get_full_path(FOLDER, name.replace("\\", "/")):
         return Path(path)
-    known, roots = hub.named(name), folder_paths.get_folder_paths(FOLDER)
+    known = hub.named(name)
     if known is None:
         raise WeightsError(_missing(name))
     interrupted = mm.throw_exception_if_processing_interrupted
-    return hub.find(known, roots) or download.fetch(
-        known, Path(roots[0]), check=interrupted, **watch
+    return hub.find(known, folder_paths.get_folder_paths(FOLDER)) or download.fetch(
+        known, _own_folder(), check=interrupted, **watch
     )
 
 

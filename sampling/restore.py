@@ -89,6 +89,9 @@ def sample(
     """
     check_domain(flow, image)
     _check_solver(flow, solver)
+    machine = machine or Machine()
+    if "degraded" in (flow.origin, flow.condition):
+        machine.tell(f"{flow.name} works from the degraded picture; give the sampler that one.")
     own = flow.domain.to_network(image)
     times = uniform(steps or flow.steps, flow.start)
     last = step_count(flow, steps, stop_after)
@@ -97,7 +100,7 @@ def sample(
     conditions = [
         pad_to(condition, flow.multiple, flow.minimum) for condition in conditioning(flow, own)
     ]
-    pieces = Pieces(flow, (len(x), *x.shape[-2:]), machine or Machine(), tile)
+    pieces = Pieces(flow, (len(x), *x.shape[-2:]), machine, tile)
     if not pieces.tiled:
         x, conditions = x.to(flow.device), [c.to(flow.device) for c in conditions]
 

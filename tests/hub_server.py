@@ -33,7 +33,8 @@ class Play:
         """After how many bytes to close the connection, one a GET."""
         self.tells_length = True
         self.etag: str | None = None
-        self.pace = 0.0
+        self.pace, self.piece = 0.0, 1 << 16
+        """Seconds before each piece, and its bytes."""
         self.asked: list[tuple[str, str, dict[str, str]]] = []
 
     def gets(self) -> list[dict[str, str]]:
@@ -59,9 +60,9 @@ class Handler(BaseHTTPRequestHandler):
         play = self.server.play
         end = play.cuts.pop(0) if play.cuts else len(body)
         with contextlib.suppress(OSError):
-            for start in range(0, end, 1 << 16):
+            for start in range(0, end, play.piece):
                 time.sleep(play.pace)
-                self.wfile.write(body[start : min(end, start + (1 << 16))])
+                self.wfile.write(body[start : min(end, start + play.piece)])
         self.close_connection = end < len(body) or not play.tells_length
 
     def do_GET(self) -> None:

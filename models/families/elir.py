@@ -55,12 +55,12 @@ def _part(checkpoint: Checkpoint, part: str) -> StateDict:
         return collapse(checkpoint.part(prefix))
     except KeyError as error:
         raise WeightsError(
-            f"{checkpoint.name} lacks {error} of {part}*; fetch it again."
+            f"{checkpoint.name} lacks {error} of {part}*; delete it and fetch it again."
         ) from error
     except RuntimeError as error:
         raise WeightsError(
             f"{checkpoint.name} holds convolutions of {part}* that do not follow one another "
-            f"({error}); fetch it again."
+            f"({error}); delete it and fetch it again."
         ) from error
 
 
@@ -198,7 +198,9 @@ def build_flow(shapes: Mapping[str, tuple[int, ...]], name: str = "The file") ->
     try:
         shape = LUnetShape.of(shapes)
     except KeyError as error:
-        raise WeightsError(f"{name} lacks {error} of an LUnet; fetch it again.") from error
+        raise WeightsError(
+            f"{name} lacks {error} of an LUnet; delete it and fetch it again."
+        ) from error
     if shape.width % GROUPS:
         raise WeightsError(
             f"{name} has a flow of {shape.width} channels; an LUnet's are a multiple of {GROUPS}."

@@ -15,7 +15,7 @@ from ..checkpoint import Checkpoint, StateDict, WeightsError, fill, fingerprint
 from ..contracts import Autoencoder, Domain, Flow
 from ..networks import hdit
 from ..networks.flow_unet import count_children
-from ..networks.hdit import Level
+from ..networks.hdit import Level, make_exact
 from ..networks.looformer import LooUFormer, Options
 from ..networks.simvae import SimVAE, SimVAEShape
 
@@ -142,7 +142,9 @@ def build_autoencoder(
     try:
         shape = SimVAEShape.of(shapes)
     except KeyError as error:
-        raise WeightsError(f"{name} lacks {error} of a Sim-VAE; fetch it again.") from error
+        raise WeightsError(
+            f"{name} lacks {error} of a Sim-VAE; delete it and fetch it again."
+        ) from error
     norm = _choice(config, "norm_type", ("layer_norm", "group_norm"), name)
     position = _choice(config, "norm_pos", ("pre_norm", "post_norm"), name)
     with torch.device("meta"):
@@ -166,8 +168,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     state = _part(checkpoint, _flow_prefix(checkpoint))
     network, levels = build_flow(_shapes(state), config, checkpoint.name)
     fill(network, state, checkpoint.name)
-    for table in network.buffers():  # frequencies stay exact whatever the file's precision
-        table.data = table.data.float()
+    make_exact(network)
     patch = network.proj_in.patch
     channels = network.proj_out.proj.out_channels // patch**2
 
@@ -226,7 +227,9 @@ def build_flow(
                 d_ff=shapes["mapping.blocks.0.down_proj.weight"][1],
             )
     except KeyError as error:
-        raise WeightsError(f"{name} lacks {error} of a LooUFormer; fetch it again.") from error
+        raise WeightsError(
+            f"{name} lacks {error} of a LooUFormer; delete it and fetch it again."
+        ) from error
     with torch.device("meta"):
         return LooUFormer(levels, mapping, channels, options), levels
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill
 from ..contracts import Flow, PosteriorMean
-from ..networks.hdit import HDiT, Level, Mapping
+from ..networks.hdit import HDiT, Level, Mapping, make_exact
 from . import restorer
 
 FLOW_PREFIXES = ("model.", "")
@@ -67,8 +67,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         checkpoint.part_shapes(prefix), config.get("self_attns"), checkpoint.name
     )
     fill(network, checkpoint.trained(prefix, FLOW_BUFFERS), checkpoint.name)
-    for table in network.buffers():  # frequencies stay exact whatever the file's precision
-        table.data = table.data.float()
+    make_exact(network)
     channels = network.patch_in.proj.in_features // network.patch_in.factor**2
     return Flow(
         name=f"{checkpoint.name} (PMRF)",
@@ -102,7 +101,10 @@ def _experiment(checkpoint: Checkpoint, condition_channels: int) -> dict:
         }
     noise_std = config.get("mmse_noise_std", NOISE_STD if with_mean else None)
     naive = config.get("stage") == "naive_flow"
-    return {"origin": "degraded" if naive else "mean", "noise_std": noise_std}
+    return {
+        "origin": "degraded" if naive else "mean",
+        "noise_std": None if noise_std is None else float(noise_std),
+    }
 
 
 def build_network(
@@ -134,7 +136,9 @@ def build_network(
         )
         in_channels = shapes["patch_in.proj.weight"][1] // patch**2
     except KeyError as error:
-        raise WeightsError(f"{name} lacks {error} of an HDiT; fetch it again.") from error
+        raise WeightsError(
+            f"{name} lacks {error} of an HDiT; delete it and fetch it again."
+        ) from error
     with torch.device("meta"):
         return HDiT(levels, mapping, in_channels, 3, patch)
 

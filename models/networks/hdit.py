@@ -131,6 +131,19 @@ class AxialRoPE(nn.Module):
         return torch.cat([y * self.freqs, x * self.freqs], dim=-1)
 
 
+def make_exact(network: nn.Module) -> None:
+    """Bring tables of frequencies to float32.
+
+    Where a file in half precision holds those of rotary angles rounded, they are formed anew.
+    """
+    for module in network.modules():
+        if isinstance(module, AxialRoPE) and module.freqs.dtype != torch.float32:
+            heads, eighth = module.freqs.shape
+            module.freqs = AxialRoPE(8 * eighth, heads).freqs
+    for table in network.buffers():
+        table.data = table.data.float()
+
+
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Rotate the first half of each head, pairing channel i with i + d/4; x [B, H, W, heads, d]."""
     quarter = angles.shape[-1]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hub_server
 import pytest
+import requests
 from hub_server import COMMIT, served, sha256
 from huggingface_hub import constants
 from restoreflow.models import checkpoint, download, transfer
@@ -90,6 +91,13 @@ def test_a_cut_is_resumed_at_once(play, folder, tells_length):
     assert all(text.startswith("bytes=") and text != "bytes=0-" for text in starts[1:])
 
 
+def test_cuts_after_few_bytes_lead_to_the_end(play, folder):
+    play.cuts = [50_000] * 6
+    assert download.fetch(known(), folder).read_bytes() == DATA
+    starts = [int(headers["Range"][len("bytes=") : -1]) for headers in play.gets()[1:]]
+    assert len(starts) == 6 and starts == sorted({*starts}) and starts[0] > 0
+
+
 def test_a_connection_that_is_cut_without_end_is_given_up(play, folder):
     play.cuts = [300_000] + [0] * 9
     with pytest.raises(FetchError, match="cut off after .* run again") as error:
@@ -134,6 +142,19 @@ def test_cancelled_then_resumed(play, folder):
     assert download.fetch(known(), folder).read_bytes() == DATA
     assert play.gets()[-1]["Range"] == f"bytes={kept}-"
     assert play.gets()[-1]["If-Range"] == f'"bytes-{sha256(DATA)[:8]}"'
+
+
+def test_a_trickle_can_be_cancelled_and_what_came_is_kept(play, folder):
+    play.piece, play.pace = 2_000, 0.2
+    begun = time.monotonic()
+
+    def check() -> None:
+        if time.monotonic() - begun > 0.5:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        download.fetch(known(), folder, check=check)
+    assert time.monotonic() - begun < 2.5 and (folder / f"{NAME}.part").stat().st_size > 0
 
 
 @pytest.mark.parametrize("source", ["hub", "github"])
@@ -188,7 +209,7 @@ def test_github_never_sees_the_token_and_its_digest_is_remembered(play, folder):
     assert download.fetch(entry, folder).read_bytes() == DATA[::-1]
 
 
-@pytest.mark.parametrize("estimate", [len(DATA) // 2, 3 * len(DATA)])
+@pytest.mark.parametrize("estimate", [len(DATA) // 2, 2 * len(DATA)])
 def test_an_estimated_size_is_for_the_user_only(play, folder, estimate):
     entry, seen, told = known(Release(play.url + "/x"), size=estimate, exact=False), [], []
     path = download.fetch(
@@ -220,18 +241,47 @@ def test_the_hub_states_the_size_that_was_estimated(play, folder):
 # Refused
 
 
-@pytest.mark.parametrize(
-    ("headers", "says"),
-    [({"Content-Type": "text/html"}, "a page answered in its place"), ({}, "not tell how long")],
-)
-def test_what_answers_in_place_of_a_file_of_estimated_size(play, folder, headers, says):
-    play.tells_length = bool(headers)
-    play.answers = [(200, headers, b"<html>log in</html>")]
-    entry = known(Release(play.url + "/x"), size=7, exact=False)
-    with pytest.raises(FetchError, match=says) as error:
+KINDS = ["text/html", "Text/HTML; charset=utf-8", "application/json", "application/problem+json"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_page_or_a_message_is_no_file(play, folder, kind, exact):
+    play.tells_length = not exact
+    entry = known(Release(play.url + "/x"), sha256=sha256(DATA), exact=exact)
+    page = (200, {"Content-Type": kind}, b"log in" * 100_000)
+    play.answers = [page]
+    with pytest.raises(FetchError, match="a page or a message answered in its place") as error:
         download.fetch(entry, folder)
-    assert is_one_sentence(error) and f"{NAME}.part" not in left(folder)
-    assert "about 7 bytes" in str(error.value)
+    assert is_one_sentence(error) and left(folder) == []
+    play.tells_length = True
+    with pytest.raises(CancelledError):
+        download.fetch(entry, folder, check=cancel_after(folder, 300_000))
+    play.answers = [page]
+    with pytest.raises(FetchError, match="a page or a message answered in its place"):
+        download.fetch(entry, folder)
+    assert download.fetch(entry, folder).read_bytes() == DATA and "Range" in play.gets()[-1]
+
+
+@pytest.mark.parametrize("body", [b"", b"slow down", DATA[: len(DATA) // 2 - 1]])
+def test_much_less_than_the_estimate_is_no_file(play, folder, body):
+    play.answers = [(200, {}, body)]
+    entry = known(Release(play.url + "/x"), exact=False)
+    with pytest.raises(FetchError, match=f"sent {len(body)} bytes .* try again later") as error:
+        download.fetch(entry, folder)
+    assert is_one_sentence(error) and left(folder) == []
+    assert f"about {len(DATA)} bytes" in str(error.value)
+    assert download.fetch(entry, folder).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "many"}, {"Content-Length": "²"}])
+def test_a_length_that_is_not_told_is_missed_only_where_none_is_known(play, folder, length):
+    play.tells_length = False
+    play.answers = [(200, length, DATA)] * 2
+    with pytest.raises(FetchError, match="does not tell how long it is") as error:
+        download.fetch(known(Release(play.url + "/x"), exact=False), folder)
+    assert is_one_sentence(error) and left(folder) == []
+    assert download.fetch(known(Release(play.url + "/x")), folder).read_bytes() == DATA
 
 
 @pytest.mark.parametrize("source", ["hub", "github"])
@@ -299,6 +349,15 @@ def test_a_busy_server_is_asked_again(play, folder, status, monkeypatch):
     assert waited == [7]
 
 
+@pytest.mark.parametrize("asked", ["²", "-1", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_what_a_busy_server_asks_for_may_be_no_number(play, folder, monkeypatch, asked):
+    waited = []
+    monkeypatch.setattr(download, "_pause", lambda job, seconds: waited.append(seconds))
+    play.answers = [(503, {"Retry-After": asked})]
+    entry = known(Release(play.url + "/x"))
+    assert download.fetch(entry, folder).read_bytes() == DATA and waited == [1]
+
+
 def test_a_server_that_is_busy_for_long_is_not_waited_for(play, folder):
     play.answers = [(429, {"Retry-After": "3600"})]
     with pytest.raises(FetchError, match=r"too busy \(429\), run again in 3600 seconds") as error:
@@ -340,7 +399,35 @@ def test_without_network_one_sentence_says_how_to_bring_it(play, folder, monkeyp
         assert fact in str(error.value)
 
 
+def test_a_certificate_file_that_is_missing_is_not_the_folders_fault(folder, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(FetchError, match=r"cannot be reached \(OSError\)"):
+        download.fetch(known(Release("https://127.0.0.1:9/x")), folder)
+
+
 # The disk
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{",
+        "5",
+        '[["part", 5]]',
+        '{"part": 5, "etag": 5, "sha256": 5}',
+        '{"part": {"identity": IDENTITY, "etag": 5, "size": 1048576}}',
+        '{"part": {"identity": IDENTITY, "etag": "\\"x\\"", "size": "y"}}',
+        '{"etag": IDENTITY, "sha256": 5}',
+    ],
+)
+def test_a_malformed_record_is_as_none(play, folder, record):
+    entry = known(Release(play.url + "/x"), exact=False)
+    folder.mkdir(parents=True)
+    (folder / f"{NAME}.part").write_bytes(b"old")
+    lock = folder / f"{NAME}.lock.json"
+    lock.write_text(record.replace("IDENTITY", json.dumps(entry.source.url())))
+    assert download.fetch(entry, folder).read_bytes() == DATA
+    assert [headers.get("Range") for headers in play.gets()] == [None]
 
 
 class FullDisk:
@@ -385,6 +472,18 @@ def test_a_disk_without_room_is_not_filled(play, folder, monkeypatch):
     with pytest.raises(FetchError, match="no room"):
         download.fetch(known(), folder)
     assert play.gets() == []
+
+
+@pytest.mark.parametrize("callback", ["progress", "check", "tell"])
+def test_what_a_callback_raises_is_not_the_folders_fault(play, folder, callback):
+    raised = requests.ConnectionError("the line to the browser")  # an OSError, as requests' all are
+
+    def call(*_: object) -> None:
+        raise raised
+
+    with pytest.raises(OSError) as error:
+        download.fetch(known(), folder, **{callback: call})
+    assert error.value is raised
 
 
 def test_a_folder_that_cannot_be_written(play, tmp_path):

@@ -344,7 +344,9 @@ def test_a_half_downloaded_file(tmp_path, parts):
     torch.save(flat(states(parts)), tmp_path / "elir.pth")
     content = (tmp_path / "elir.pth").read_bytes()
     (tmp_path / "elir.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightsError, match=r"elir\.pth is damaged or incomplete; fetch it again"):
+    with pytest.raises(
+        WeightsError, match=r"elir\.pth is damaged, incomplete or no weight file; delete it and"
+    ):
         load(tmp_path / "elir.pth", registry.FLOW)
 
 

@@ -119,9 +119,58 @@ def test_difface_s_container(tmp_path):
 
 
 def test_a_half_precision_file_computes_exact_frequencies(tmp_path):
-    half = {k: v.half() for k, v in tiny_flow().state_dict().items()}
+    exact = tiny_flow().state_dict()
+    half = {k: v.half() for k, v in exact.items()}
     flow = registry.load(save(tmp_path / "flow.safetensors", {"": half}), registry.FLOW)
     assert all(table.dtype == torch.float32 for table in flow.network.buffers())
+    for name, table in flow.network.named_buffers():
+        if name.endswith("freqs"):
+            assert torch.equal(table, exact[name])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html>Too large to scan</html>",
+        b'{"message": "rate limited"}',
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1",
+    ],
+)
+def test_a_page_in_place_of_the_file(tmp_path, content):
+    (tmp_path / "flow.ckpt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"flow\.ckpt is a web page or a pointer .* delete it"):
+        registry.load(tmp_path / "flow.ckpt", registry.FLOW)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {0: torch.zeros(1)},
+        {"state_dict": {"a": torch.zeros(1)}, "ema": [torch.zeros(1)]},
+        {"state_dict": {"a": torch.zeros(1)}, "hyper_parameters": [1]},
+    ],
+)
+def test_a_checkpoint_of_an_odd_kind(tmp_path, content):
+    torch.save(content, tmp_path / "odd.ckpt")
+    with pytest.raises(WeightsError, match=r"odd\.ckpt"):
+        registry.load(tmp_path / "odd.ckpt", registry.FLOW)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"eps": "abc"}, {"self_attns": 5}, {"mmse_noise_std": "abc"}], ids=str
+)
+def test_settings_that_make_no_sense(tmp_path, settings):
+    state = {f"model.{k}": v for k, v in tiny_flow().state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": settings}, tmp_path / "odd.ckpt")
+    with pytest.raises(WeightsError, match=r"odd\.ckpt looks like the flow of PMRF, but"):
+        registry.load(tmp_path / "odd.ckpt", registry.FLOW)
+
+
+def test_tensors_of_no_rank(tmp_path):
+    state = {**tiny_flow().state_dict(), "patch_in.proj.weight": torch.zeros(3)}
+    path = save(tmp_path / "odd.safetensors", {"": state})
+    with pytest.raises(WeightsError, match=r"odd\.safetensors looks like the flow of PMRF, but"):
+        registry.load(path, registry.FLOW)
 
 
 @pytest.mark.parametrize("attentions", [["neighborhood"], ["global"], ["neighborhood"] * 3])

@@ -24,7 +24,10 @@ def data(tmp_path_factory) -> bytes:
 
 @pytest.fixture
 def play(data, weights_folder, monkeypatch, tmp_path):
-    """A Hub that serves the one known weight."""
+    """A Hub that serves the one known weight, which goes into the empty model folder."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "models_dir", str(weights_folder.parent))
     hub_server.alone(monkeypatch, tmp_path / "cache")
     source = Hub("someone/something", "model.safetensors")
     monkeypatch.setattr(hub, "KNOWN", (Known(NAME, source, len(data), None, "MIT", "nothing"),))
@@ -75,18 +78,25 @@ def test_fetched_on_the_first_run_only(weights, nodes, play, weights_folder, bar
     assert nodes.restore.PosteriorMean.execute(mean, image).args[0].shape == image.shape
 
 
-def test_fetched_into_the_first_folder_though_it_is_not_there_yet(
-    weights, nodes, play, weights_folder, monkeypatch
+def test_fetched_into_the_own_folder_whatever_stands_before_it(
+    weights, nodes, play, tmp_path, monkeypatch, data
 ):
     import folder_paths
 
-    first = weights_folder / "later" / "restoreflow"
-    roots = [str(first), str(weights.EMBEDDED)]
-    registered = (roots, set(weights.EXTENSIONS))
+    share, models = tmp_path / "share", tmp_path / "later"
+    share.mkdir()
+    monkeypatch.setattr(folder_paths, "models_dir", str(models))
+    registered = ([str(share)], set())
     monkeypatch.setitem(folder_paths.folder_names_and_paths, weights.FOLDER, registered)
+    weights.register_folder()
     assert weights.names() == [*weights.DEMOS]
     nodes.load.LoadFlow.execute(rf"old\{NAME}")
-    assert (first / NAME).is_file() and NAME in weights.names()
+    own = models / "restoreflow" / NAME
+    assert own.is_file() and NAME in weights.names() and os.listdir(share) == []
+    own.rename(share / NAME)
+    asked = len(play.asked)
+    nodes.load.LoadFlow.execute(NAME)
+    assert len(play.asked) == asked and not own.exists()
 
 
 @pytest.mark.parametrize("setting", ["never", "nerver"])
