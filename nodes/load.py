@@ -63,12 +63,24 @@ class LoadPosteriorMean(io.ComfyNode):
             display_name="Load Posterior Mean",
             category="RestoreFlow/load",
             description="Loads a posterior-mean estimator: the network whose answer has the least "
-            "mean squared error. PMRF's own and any restoration network that spandrel knows.",
-            search_aliases=["pmrf", "mmse", "denoiser", "swinir", "nafnet", "restore", "load"],
+            "mean squared error. PMRF's and ELIR's own and any restoration network that spandrel "
+            "knows.",
+            search_aliases=[
+                "pmrf",
+                "elir",
+                "latent",
+                "mmse",
+                "denoiser",
+                "swinir",
+                "nafnet",
+                "restore",
+                "load",
+            ],
             inputs=[_weights(), _precision(), _ema()],
             outputs=[
                 POSTERIOR_MEAN.Output(
-                    display_name="posterior mean", tooltip="For the node Posterior Mean."
+                    display_name="posterior mean",
+                    tooltip="For Posterior Mean; one of latents for Posterior Mean (Latent).",
                 )
             ],
         )
@@ -92,8 +104,8 @@ class LoadFlow(io.ComfyNode):
             display_name="Load Flow",
             category="RestoreFlow/load",
             description="Loads a flow: the network that carries a posterior mean to a lifelike "
-            "picture. PMRF's HDiT and the demo's small U-Net.",
-            search_aliases=["pmrf", "rectified flow", "hdit", "load"],
+            "picture, in pixels (PMRF) or in latents (Latent-PMRF, ELIR).",
+            search_aliases=["pmrf", "elir", "latent", "rectified flow", "hdit", "load"],
             inputs=[_weights(), _precision(), _ema()],
             outputs=[FLOW.Output(display_name="flow", tooltip="For a flow sampler.")],
         )

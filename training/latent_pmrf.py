@@ -5,7 +5,7 @@ from these to those; one file. The posterior mean is the demo denoiser's own, in
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +33,15 @@ for our smaller crops what the paper's counts for its own, switched half of the 
 SOURCE_STD = 0.1
 """Noise added to the source, in latents of unit variance."""
 SHAPE = SimVAEShape(widths=(16, 32, 64), depth=1, middle_depth=1, channels=16)
+"""A factor of 4: at 8, with 32 channels and one more level of 64, the same training gave held-out
+pictures back at 32.4 dB instead of 40.2."""
 LEVELS = (
-    Level(width=48, depth=2, heads=3, d_ff=128, kernel_size=7),
-    Level(width=80, depth=2, heads=5, d_ff=256, kernel_size=None),
+    Level(width=48, depth=1, heads=3, d_ff=128, kernel_size=7),
+    Level(width=80, depth=3, heads=5, d_ff=256, kernel_size=None),
 )
+ENLARGED = (1, 2, 4)
+"""Crops of a batch are so many times the recipe's side, and fewer: positions in the network count
+in shares of the picture, so it must meet pictures of several sizes."""
 MAPPING = Mapping(width=96, depth=1, d_ff=256)
 
 
@@ -52,7 +57,7 @@ class Plan:
     autoencoder: Recipe = Recipe(steps=4_000, rate=2e-3, clip=0.5)
     encoded: int = 1200
     """Pictures, half of them calm, whose latents the flow learns from."""
-    flow: Recipe = Recipe(steps=8_000, rate=1e-3, clip=0.5, crop=24)
+    flow: Recipe = Recipe(steps=6_000, rate=1e-3, clip=0.5, crop=16)
 
 
 def autoencoder_loss(
@@ -94,13 +99,16 @@ def flow_loss(
     generator: Generator,
 ) -> Tensor:  # fmt: skip
     """Mean squared error of the velocity; the network tells source minus target at sigma."""
-    target, mean = draw_latents((clean, means), recipe, generator)
+    enlarged = ENLARGED[torch.randint(len(ENLARGED), (), generator=generator)]
+    sizes = replace(recipe, crop=recipe.crop * enlarged, batch=recipe.batch // enlarged**2)
+    target, mean = draw_latents((clean, means), sizes, generator)
     source = mean + SOURCE_STD * torch.randn(mean.shape, generator=generator)
     batch = len(target)
     sigma = torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)
     sigma = sigma / batch
     state = torch.lerp(target, source, sigma[:, None, None, None])
-    with torch.autocast(device.type, torch.bfloat16):
+    # On a CPU, attention over so few tokens and depthwise convolutions take twice as long in half.
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         velocity = net(state.to(device), sigma.to(device))
     return F.mse_loss(velocity.float(), (source - target).to(device))
 
