@@ -11,13 +11,21 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pack  # noqa: F401 - makes restoreflow importable
+from restoreflow.jobs.workflow import (
+    BYPASSED,
+    default,
+    has_control,
+    is_combo,
+    options_of,
+    widget_inputs,
+)
 from restoreflow.jobs.workflow import SUBGRAPH_INPUTS as INPUTS
 from restoreflow.jobs.workflow import SUBGRAPH_OUTPUTS as OUTPUTS
-from restoreflow.jobs.workflow import default, has_control, is_combo, options_of, widget_inputs
 
 PROJECT = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 PACK = {"cnr_id": "restoreflow", "ver": re.search('^version = "(.+)"', PROJECT, re.M)[1]}
@@ -26,13 +34,15 @@ FRONT_END = "1.32.9"
 """This and CORE's version are the oldest for which the files are made."""
 
 TITLE = 30  # a node's title lies above its position
-WIDTH, PITCH, LEFT, TOP = 340, 440, 500, 100
-"""Of nodes; from column to column; of the first node."""
+WIDTH, APART, LEFT, TOP = 340, 100, 500, 100
+"""Of nodes; between columns; of the first node."""
+LONG, WIDER = 32, 460
+"""A value of more letters would be cut off; it widens its node, and that its column."""
 GAP, MARGIN = 30, 30
 """Below nodes; between nodes and the border of their group."""
 PICTURES = {"LoadImage", "PreviewImage", "SaveImage"}
 PICTURE_HEIGHT = 420
-LIVE_PREVIEW = {"RestoreFlowSampleImage": 260}
+LIVE_PREVIEW = {"RestoreFlowSampleImage": 260, "RestoreFlowSampleLatent": 260}
 """By how much a node grows while it shows how far it has come."""
 NOTE_WIDTH, LETTERS, LINE = 420, 64, 16
 """Of a note, in pixels, in letters a line, and in pixels a line."""
@@ -76,6 +86,13 @@ class Node:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     models: Sequence[Model] = ()
+    bypassed: bool = False
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        values = (value for value in self.inputs.values() if isinstance(value, str))
+        return WIDER if any(len(value) > LONG for value in values) else WIDTH
 
 
 @dataclass(frozen=True)
@@ -85,8 +102,12 @@ class Column:
     nodes: Mapping[str, Node]
     title: str = ""
     colour: str = ""
-    beside: str = ""
-    """The node of a column before with which the first one stands level."""
+    low: Sequence[str] = ()
+    """The last nodes that are no pictures, if they stand right above the pictures' row."""
+
+    @property
+    def width(self) -> int:
+        return max(node.width for node in self.nodes.values())
 
 
 class Note(NamedTuple):
@@ -98,8 +119,12 @@ class Note(NamedTuple):
 
     @property
     def text(self) -> str:
-        """A line for every paragraph, heading and entry of a list, as the canvas wants it."""
-        return re.sub(r"(?<!\n)\n *(?!\n|- |\d+\. |#)", " ", self.wrapped.strip())
+        """A line for every paragraph, heading and entry of a list, as the canvas wants it.
+
+        What stands as code becomes bold: Nodes 2.0 shows code as blue on blue.
+        """
+        lines = re.sub(r"(?<!\n)\n *(?!\n|- |\d+\. |#)", " ", self.wrapped.strip())
+        return lines.replace("`", "**")
 
 
 @dataclass(frozen=True)
@@ -122,6 +147,8 @@ class Blueprint:
     inputs: Sequence[str]
     """In the node's order; each is what it is first wired to, a widget where that is one."""
     outputs: Mapping[str, Wire]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Of its widgets, where they differ from the defaults."""
 
 
 class Link(NamedTuple):
@@ -163,7 +190,7 @@ def template(wanted: Template, info: Mapping[str, Any]) -> Json:
 
 def blueprint(wanted: Blueprint, info: Mapping[str, Any]) -> Json:
     """The content of a blueprint's file: a subgraph, and the one node that stands for it."""
-    drawing = Drawing(wanted.columns, info, wanted.inputs, wanted.outputs)
+    drawing = Drawing(wanted.columns, info, wanted.inputs, wanted.outputs, wanted.values)
     inputs, outputs = drawing.own_inputs(), drawing.own_outputs()
     widgets = [slot["name"] for slot in inputs if "widget" in slot]
     node = {
@@ -173,7 +200,7 @@ def blueprint(wanted: Blueprint, info: Mapping[str, Any]) -> Json:
         "inputs": inputs,
         "outputs": [{**slot, "links": []} for slot in outputs],
         "properties": {**PACK, "proxyWidgets": [["-1", name] for name in widgets]},
-        "widgets_values": [drawing.own_default(name) for name in widgets],
+        "widgets_values": [drawing.own_value(name) for name in widgets],
         "title": wanted.name,
     }
     definition = {
@@ -191,7 +218,7 @@ def blueprint(wanted: Blueprint, info: Mapping[str, Any]) -> Json:
         "inputNode": {"id": INPUTS, "bounding": _end(LEFT - 200, inputs)},
         "outputNode": {
             "id": OUTPUTS,
-            "bounding": _end(LEFT + PITCH * len(wanted.columns), outputs),
+            "bounding": _end(drawing.lefts[-1], outputs),
         },
         "inputs": [
             {
@@ -261,12 +288,13 @@ class Drawing:
         info: Mapping[str, Any],
         inputs: Sequence[str] = (),
         outputs: Mapping[str, Wire] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
-        """Of a host's `/object_info`; with the own inputs and outputs of a subgraph."""
+        """Of a host's `/object_info`; with the own inputs, outputs and values of a subgraph."""
         self.columns = columns
         self.described = {key: node for column in columns for key, node in column.nodes.items()}
         self.ids = {key: number for number, key in enumerate(self.described, 1)}
-        self.inputs, self.outputs = inputs, outputs or {}
+        self.inputs, self.outputs, self.values = inputs, outputs or {}, values or {}
         for key, node in self.described.items():
             if node.kind not in info:
                 raise GraphError(f"{key}: this host has no node {node.kind}")
@@ -279,6 +307,8 @@ class Drawing:
             Link(number, *self._origin(wire), *target, self._type(wire, kind))
             for number, (wire, target, kind) in enumerate(self._wires(), 1)
         ]
+        self.lefts = list(accumulate((c.width + APART for c in columns), initial=LEFT))
+        self.widths = {key: column.width for column in columns for key in column.nodes}
         self.places, self.bottom = self._place()
 
     def _wires(self) -> Iterator[tuple[Wire, tuple[int, int], str]]:
@@ -315,6 +345,10 @@ class Drawing:
             if (getattr(link, f"{end}_id"), getattr(link, f"{end}_slot")) == (node, slot)
         ]
 
+    def _columns(self) -> Iterator[tuple[int, Column]]:
+        """Each column, after where it begins."""
+        return zip(self.lefts, self.columns, strict=False)  # the last place is what follows
+
     def _place(self) -> tuple[dict[str, tuple[int, int]], int]:
         """Every node's position, and where the lowest ends.
 
@@ -323,19 +357,19 @@ class Drawing:
         """
         places: dict[str, tuple[int, int]] = {}
         row = bottom = TOP
-        for number, column in enumerate(self.columns):
-            y = places[column.beside][1] if column.beside else TOP
+        for left, column in self._columns():
+            y = TOP
             for key in column.nodes:
                 if not self._is_picture(key):
-                    places[key] = (LEFT + number * PITCH, y)
+                    places[key] = (left, y)
                     y += self._room(key)
             bottom = max(bottom, y)
-            if any(map(self._is_picture, column.nodes)):
+            if column.low or any(map(self._is_picture, column.nodes)):
                 row = max(row, y)
-        for number, column in enumerate(self.columns):
-            y = row
-            for key in filter(self._is_picture, column.nodes):
-                places[key] = (LEFT + number * PITCH, y)
+        for left, column in self._columns():
+            y = row - sum(map(self._room, column.low))
+            for key in (*column.low, *filter(self._is_picture, column.nodes)):
+                places[key] = (left, y)
                 y += self._room(key)
             bottom = max(bottom, y)
         return places, bottom - TITLE
@@ -347,11 +381,25 @@ class Drawing:
         """How many rows of sockets and of widgets a node shows."""
         inputs = sum("widget" not in slot for slot in self.slots[key])
         definition = self.definitions[key]
-        widgets = len(list(_values(self.described[key], definition)))
+        widgets = len(list(self._values(key)))
         return max(inputs, len(definition["output"])), widgets
 
+    def _values(self, key: str) -> Iterator[Any]:
+        """The values of a node's widgets, with those that the canvas itself adds beside some."""
+        for name, spec in widget_inputs(self.definitions[key]):
+            value = self.described[key].inputs.get(name, default(spec))
+            if isinstance(value, Wire):
+                own = self.values if value.node == OWN else {}
+                value = own.get(value.output, default(spec))
+            yield value
+            if has_control(name, spec):
+                yield "fixed"
+            if options_of(spec).get("image_upload"):
+                yield "image"
+
     def _size(self, key: str) -> list[int]:
-        return [WIDTH, PICTURE_HEIGHT if self._is_picture(key) else _height(*self._shape(key))]
+        height = PICTURE_HEIGHT if self._is_picture(key) else _height(*self._shape(key))
+        return [self.widths[key], height]
 
     def _room(self, key: str) -> int:
         """From a node's position to that of the next below it."""
@@ -373,10 +421,11 @@ class Drawing:
                 links = self.ids_of_links(number, slot, "origin")
                 outputs.append({**_slot(name, kind), **({"links": links} if links else {})})
             origin = PACK if definition["python_module"].startswith("custom_nodes.") else CORE
-            values = list(_values(node, definition))
+            values = list(self._values(key))
+            mode = BYPASSED if node.bypassed else 0
             yield {
                 **{"id": number, "type": node.kind, "pos": list(self.places[key])},
-                **{"size": self._size(key), "flags": {}, "order": order, "mode": 0},
+                **{"size": self._size(key), "flags": {}, "order": order, "mode": mode},
                 **{"inputs": inputs, "outputs": outputs},
                 **({"title": node.title} if node.title else {}),
                 "properties": {
@@ -392,12 +441,12 @@ class Drawing:
             {
                 **{"id": number + 1, "title": column.title},
                 "bounding": [
-                    *(LEFT + number * PITCH - MARGIN, 0),
-                    *(WIDTH + 2 * MARGIN, self.bottom),
+                    *(left - MARGIN, 0),
+                    *(column.width + 2 * MARGIN, self.bottom),
                 ],
                 **{"color": column.colour, "font_size": 24, "flags": {}},
             }
-            for number, column in enumerate(self.columns)
+            for number, (left, column) in enumerate(self._columns())
             if column.title
         ]
 
@@ -417,8 +466,10 @@ class Drawing:
         """The subgraph's outputs."""
         return [_slot(name, self._type(wire, "")) for name, wire in self.outputs.items()]
 
-    def own_default(self, name: str) -> Any:
+    def own_value(self, name: str) -> Any:
         """What a widget of the subgraph's node begins with."""
+        if name in self.values:
+            return self.values[name]
         key, inner = self._behind(name)
         return default(dict(widget_inputs(self.definitions[key]))[inner])
 
@@ -452,17 +503,6 @@ def _inputs(definition: Json) -> Iterator[Json]:
                 **{"localized_name": "choose file to upload", "name": "upload"},
                 **{"type": "IMAGEUPLOAD", "widget": {"name": "upload"}},
             }
-
-
-def _values(node: Node, definition: Json) -> Iterator[Any]:
-    """The values of a node's widgets, with those that the canvas itself adds beside some."""
-    for name, spec in widget_inputs(definition):
-        value = node.inputs.get(name, default(spec))
-        yield default(spec) if isinstance(value, Wire) else value
-        if has_control(name, spec):
-            yield "fixed"
-        if options_of(spec).get("image_upload"):
-            yield "image"
 
 
 def _slot(name: str, kind: str) -> Json:

@@ -1,7 +1,7 @@
-"""Renders the README's pictures and the demo's thumbnail with the real host and front end.
+"""Renders the README's pictures and the demos' thumbnails with the real host and front end.
 
 python scripts/render_pictures.py, with the environment's Python (`run.py` makes it). Writes
-docs/canvas.png, docs/before_after.jpg and workflows/restore_noisy_photo.jpg.
+docs/canvas.png, docs/before_after.jpg and the thumbnails of the templates with demo weights.
 """
 
 import io
@@ -10,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import comfyui
-from canvas import Canvas, browser, canvas
+from canvas import Canvas, browser, canvas, template
 from client import Client
 from demo_photos import TRIAL, add_noise
 from PIL import Image, ImageDraw, ImageFont
-from render_thumbnails import split
+from render_thumbnails import caption, split
+from restoreflow.jobs.workflow import to_prompt
+from workflows_latent import ELIR_OF_DEMO, LATENT_PMRF_DEMO
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TEMPLATE = "restore_noisy_photo"
-THUMBNAIL = ROOT / "workflows" / f"{TEMPLATE}.jpg"
+WORKFLOWS = ROOT / "workflows"
+LATENT_DEMOS = {LATENT_PMRF_DEMO.template: "Latent-PMRF", ELIR_OF_DEMO.template: "ELIR"}
+"""The templates that restore the same photo by way of latents, and what their pictures say."""
 
 CAT = next(photo for photo in TRIAL if photo.name == "cat")
 PHOTO = replace(CAT, side=CAT.box[2] - CAT.box[0])  # at the file's own resolution
@@ -38,8 +42,31 @@ def restore(page: Canvas, client: Client, photo: Path) -> tuple[Image.Image, Ima
     page.run(seconds=600)
     page.wait_for_pictures()
     found = [page.results(title)[0] for title in ("Posterior mean (faithful)", "Restored")]
-    mean, restored = (Image.open(io.BytesIO(client.get("/view", **place))) for place in found)
-    return mean.convert("RGB"), restored.convert("RGB")
+    mean, result = (Image.open(io.BytesIO(client.get("/view", **place))) for place in found)
+    return mean.convert("RGB"), result.convert("RGB")
+
+
+def restored(client: Client, name: str, photo: Path) -> Image.Image:
+    """What a template makes of a photo, without a canvas."""
+    prompt = to_prompt(template(name), client.json("/object_info"))
+    kinds = {node["class_type"]: key for key, node in prompt.items()}
+    prompt[kinds["LoadImage"]]["inputs"]["image"] = client.upload(photo)
+    entry = client.run(prompt, seconds=600)
+    (picture,) = client.pictures(entry, kinds["SaveImage"])
+    return Image.open(io.BytesIO(picture)).convert("RGB")
+
+
+def latent_thumbnails(client: Client, photo: Path) -> None:
+    """Of the latent demos: their photo, and what they make of it."""
+    for name, title in LATENT_DEMOS.items():
+        both = split(Image.open(photo), restored(client, name, photo))
+        labels = {"l": "noisy", "r": "realism 0.5"}
+        save(caption(both, title, "demo weights", labels), WORKFLOWS / f"{name}.jpg")
+
+
+def save(picture: Image.Image, path: Path, quality: int = 88) -> None:
+    picture.save(path, quality=quality)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB")
 
 
 def picture_of_canvas(page: Canvas) -> None:
@@ -77,11 +104,11 @@ def before_after(pictures: dict[str, Image.Image]) -> Image.Image:
     size = (len(details) * (width + MARGIN) + MARGIN, height + MARGIN + STRIP)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, (caption, detail) in enumerate(zip(pictures, details, strict=True)):
+    for number, (words, detail) in enumerate(zip(pictures, details, strict=True)):
         x = MARGIN + number * (width + MARGIN)
         sheet.paste(detail.resize((width, height), Image.Resampling.BICUBIC), (x, MARGIN))
         place = (x + width // 2, height + MARGIN + STRIP // 2)
-        draw.text(place, caption, INK, ImageFont.load_default(22), anchor="mm")
+        draw.text(place, words, INK, ImageFont.load_default(22), anchor="mm")
     return sheet
 
 
@@ -95,14 +122,13 @@ def main() -> None:
         with comfyui.Host(comfyui.find(), Path(scratch) / "host") as host:
             client = Client(host.url)
             with canvas(client, width=1800, height=1100, scale=1.5) as page:
-                mean, restored = restore(page, client, photo)
+                mean, result = restore(page, client, photo)
                 picture_of_canvas(page)
+            latent_thumbnails(client, photo)
     captions = ("noisy photo", "posterior mean: faithful", "restored: realism 0.5")
-    sheet = before_after(dict(zip(captions, (noisy, mean, restored), strict=True)))
-    sheet.save(DOCS / "before_after.jpg", quality=92)
-    split(noisy, restored).save(THUMBNAIL, quality=88)
-    for path in (DOCS / "canvas.png", DOCS / "before_after.jpg", THUMBNAIL):
-        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB")
+    sheet = before_after(dict(zip(captions, (noisy, mean, result), strict=True)))
+    save(sheet, DOCS / "before_after.jpg", quality=92)
+    save(split(noisy, result), WORKFLOWS / f"{TEMPLATE}.jpg")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,19 @@ what goes in, never a result: a photo, and what the template's own preset makes 
 from dataclasses import replace
 
 import comfyui
-from build_workflows import BLIND_FACE, EXPERIMENTS, PMRF_FACE
+import pack  # noqa: F401 - makes restoreflow importable
 from demo_photos import TRIAL, to_pixels, to_tensor
 from PIL import Image, ImageDraw, ImageFont
 from restoreflow.sampling.operators import preset
+from workflows_latent import ELIR_ENLARGED, ELIR_OF_FACE, SIM_VAE_FACE
+from workflows_pixel import BLIND_FACE, EXPERIMENTS, PMRF_FACE
 
 WORKFLOWS = comfyui.ROOT / "workflows"
 
 ASTRONAUT = next(photo for photo in TRIAL if photo.name == "astronaut")
 FACE = replace(ASTRONAUT, box=(136, 18, 314, 196))
 """Aligned as in FFHQ."""
+COFFEE = next(photo for photo in TRIAL if photo.name == "coffee")
 EYES = ((0.38, 0.475), (0.62, 0.475))
 """Where FFHQ has them, as shares of the side."""
 
@@ -78,12 +81,31 @@ def degrade(name: str, side: int, seed: int) -> tuple[Image.Image, Image.Image]:
     return Image.fromarray(clean), Image.fromarray(spoiled)
 
 
+def face(title: str, subtitle: str, seed: int) -> Image.Image:
+    """What a template for faces wants; another seed gives other damage."""
+    _, spoiled = degrade(BLIND_FACE.preset, BLIND_FACE.size, seed)
+    return caption(mark_eyes(fit(spoiled)), title, subtitle, {"l": "your photo, aligned"})
+
+
+def enlarged(factor: int) -> Image.Image:
+    """A small photo, and what is made of it before any network sees it."""
+    side = SIDE // factor
+    small = Image.fromarray(replace(COFFEE, side=side).clean)
+    before, after = (
+        small.resize((SIDE, SIDE), method)
+        for method in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
+    )
+    return split(before, after)
+
+
 def main() -> None:
-    _, spoiled = degrade(BLIND_FACE.preset, BLIND_FACE.size, seed=2)
     pictures = {
-        PMRF_FACE.name: caption(
-            mark_eyes(fit(spoiled)), "PMRF faces", "512 px", {"l": "your photo, aligned"}
-        )
+        PMRF_FACE.name: face("PMRF faces", "512 px", seed=2),
+        SIM_VAE_FACE.template: face("Latent-PMRF faces", "Sim-VAE, 512 px", seed=4),
+        ELIR_OF_FACE.template: face("ELIR faces", "512 px", seed=9),
+        ELIR_ENLARGED.template: caption(
+            enlarged(4), "Any photo, 4x", "ELIR", {"l": "your photo", "r": "bicubic, to mend"}
+        ),
     }
     for trial in (BLIND_FACE, *EXPERIMENTS.values()):
         both = split(*degrade(trial.preset, trial.size, seed=3))

@@ -5,7 +5,10 @@ from pathlib import Path
 import torch
 from restoreflow.models.networks.hdit import HDiT, Level, Mapping
 from restoreflow.models.networks.looformer import LooUFormer, Options
+from restoreflow.models.networks.lunet import LUnet
+from restoreflow.models.networks.rrdb import RRDBNet
 from restoreflow.models.networks.simvae import SimVAE, SimVAEShape
+from restoreflow.models.networks.taesd import TAESD
 from safetensors.torch import save_file
 from spandrel.architectures.SwinIR import SwinIR
 
@@ -63,6 +66,18 @@ LOOFORMERS = {
     "shuffle up": {"up": "pixel_shuffle", "up_kernel": 1},
 }
 """Arguments of `tiny_looformer` for every option of the published code."""
+
+
+def tiny_elir(**flow) -> dict[str, torch.Tensor]:
+    """A random ELIR of factor 8 under the names of a released file; arguments as for LUnet."""
+    autoencoder = TAESD(8, 16, 3)
+    parts = {
+        "enc.": autoencoder.encoder,
+        "mmse.": RRDBNet(16, 4, 1),
+        "fmir.": LUnet(**{"width": 32, "multiples": (1, 2), "time_dim": 16, **flow}),
+        "dec.": autoencoder.decoder,
+    }
+    return {p + name: t for p, part in parts.items() for name, t in part.state_dict().items()}
 
 
 def tiny_mean() -> SwinIR:

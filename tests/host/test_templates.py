@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,31 @@ import numpy as np
 import pytest
 import torch
 from client import Client
-from fakes import published_mean_names, save, tiny_flow, tiny_mean
+from fakes import (
+    published_mean_names,
+    save,
+    tiny_elir,
+    tiny_flow,
+    tiny_looformer,
+    tiny_mean,
+    tiny_simvae,
+)
 from graphs import Column, GraphError, Node, Template, Wire, template
 from PIL import Image
-from restoreflow.jobs.workflow import Prompt, to_prompt
+from restoreflow.jobs.workflow import BYPASSED, Prompt, to_prompt
+from restoreflow.models.networks.simvae import SimVAEShape
+from workflow_parts import SIM_VAE
+from workflows_latent import ELIR_BLIND, ELIR_FACE, LATENT_FLOW, SIM_VAE_FACE
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 BUILT = [*TEMPLATES, *sorted((ROOT / "subgraphs").glob("*.json"))]
 LEVELS = {"pmrf-face-512.safetensors": 3}
 """Of the published flow, where it is not the controlled experiments' 2."""
+ELIR = {ELIR_FACE: {"middle": 3}, ELIR_BLIND: {"width": 96}}
+"""What tells the tasks of ELIR's files apart."""
+LATENTS = 32
+"""Channels of the Sim-VAE and its flow."""
 
 
 def declared(path: Path) -> set[str]:
@@ -54,8 +70,30 @@ def below(request: pytest.FixtureRequest, host) -> Iterator[str]:
         file.unlink()
 
 
+@pytest.fixture
+def public_flow(host) -> Iterator[None]:
+    """A random Latent-PMRF flow where the authors' would be, with its settings beside it."""
+    file = host.folder / "models" / "restoreflow" / LATENT_FLOW
+    file.parent.mkdir(parents=True)
+    save(file, {"": tiny_looformer(channels=LATENTS).state_dict()})
+    config = {"block_types": ["neighborhood", "global"], "window_sizes": [3, 0]}
+    file.with_name("config.json").write_text(json.dumps(config))
+    yield
+    shutil.rmtree(file.parent)
+
+
 def write_weights(path: Path) -> None:
-    """A posterior mean and a flow, in the container in which that file is published."""
+    """Random networks, in the container in which that file is published."""
+    if path.name in ELIR:
+        torch.save(tiny_elir(**ELIR[path.name]), path)
+    elif path.name == SIM_VAE:
+        save(path, {"": tiny_simvae(SimVAEShape((8, 12, 16, 16), 1, 1, LATENTS)).state_dict()})
+    else:
+        write_pmrf(path)
+
+
+def write_pmrf(path: Path) -> None:
+    """A posterior mean and a flow of pictures."""
     mean = published_mean_names(tiny_mean())
     flow = tiny_flow(levels=LEVELS.get(path.name, 2))
     if path.suffix == ".safetensors":
@@ -113,19 +151,39 @@ def test_a_description_that_does_not_fit_says_where(
 )
 def test_template_runs(path: Path, below: str, host, client: Client, info: dict[str, Any]) -> None:
     prompt = to_prompt(json.loads(path.read_text()), info)
-    for settings in nodes(prompt, "RestoreFlowSampleImage"):
-        settings["steps"] = 2
-    for kind in ("RestoreFlowLoadPosteriorMean", "RestoreFlowLoadFlow"):
+    for settings in (node["inputs"] for node in prompt.values()):
+        if below and settings.get("weights") in declared(path):
+            settings["weights"] = f"{below}\\{settings['weights']}"  # as Windows writes it
+    check_run(prompt, host, client)
+
+
+@pytest.mark.usefixtures("public_flow")
+@pytest.mark.parametrize("below", [""], indirect=True)
+def test_a_flow_that_is_not_public_runs_once_it_is(
+    below: str, host, client: Client, info: dict[str, Any]
+) -> None:
+    workflow = json.loads((ROOT / "workflows" / f"{SIM_VAE_FACE.template}.json").read_text())
+    (sampler,) = (node for node in workflow["nodes"] if node["mode"] == BYPASSED)
+    assert sampler["type"] == "RestoreFlowSampleLatent"
+    sampler["mode"] = 0
+    check_run(to_prompt(workflow, info), host, client)
+
+
+def check_run(prompt: Prompt, host, client: Client) -> None:
+    """A template restores the example to a picture of the size that it should have."""
+    for kind in ("RestoreFlowSampleImage", "RestoreFlowSampleLatent"):
         for settings in nodes(prompt, kind):
-            if below and settings["weights"] in declared(path):
-                settings["weights"] = f"{below}\\{settings['weights']}"  # as Windows writes it
-    entry = client.run(prompt)
-    saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
-    (picture,) = client.pictures(entry, saved)
-    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+            settings["steps"] = 2
     with Image.open(host.folder / "input" / "example.png") as example:
         width, height = example.size
     for settings in nodes(prompt, "ImageScale"):
         width, height = settings["width"], settings["height"]
+    for settings in nodes(prompt, "ImageScaleBy"):
+        settings["scale_by"] /= 8  # to a picture that takes no longer than the others
+        width, height = (round(side * settings["scale_by"]) for side in (width, height))
+    entry = client.run(prompt)
+    saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
+    (picture,) = client.pictures(entry, saved)
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     assert pixels.shape == (height, width, 3)
     assert pixels.std() > 1
