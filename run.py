@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description="RestoreFlow with nothing to install first.")
     commands = top.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="restore real photos with the shipped workflow")
+    demo.add_argument(
+        "--all", action="store_true", help="the latent workflows, too, and the claims about them"
+    )
     demo.set_defaults(script="demo.py")
     serve = commands.add_parser("serve", help="ComfyUI with RestoreFlow in it, for the browser")
     serve.add_argument("--port", type=int, default=8188, help="port on this machine (8188)")

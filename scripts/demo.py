@@ -1,8 +1,10 @@
-"""Restore real photos with the shipped workflow on a real ComfyUI. Run by `run.py demo`.
+"""Restore real photos with the shipped workflows on a real ComfyUI. Run by `run.py demo`.
 
-Prints how close each picture comes to the clean photo and writes a before/after sheet.
+Prints how close each picture comes to the clean photo and writes a before/after sheet. `--all`
+takes the latent workflows, too, and puts their papers' claims to the test (`measure_latents`).
 """
 
+import argparse
 import copy
 import io
 import json
@@ -28,7 +30,7 @@ from restoreflow.sampling import metrics
 from restoreflow.sampling.operators import preset
 from setup_step import SetupError
 
-TEMPLATE = comfyui.ROOT / "workflows" / "restore_noisy_photo.json"
+SAMPLERS = ("RestoreFlowSampleImage", "RestoreFlowSampleLatent")
 DEGRADATION = preset("Noise 25/255 (demo)")
 NAMES = ("astronaut", "cat", "coffee", "camera")
 FLOW_SEED = 0
@@ -51,6 +53,20 @@ DETAIL_OF_PHOTO = 112
 MARGIN, GAP, SEAM = 48, 28, 4
 TITLE, CAPTION = 158, 66
 PAPER, INK, QUIET = (22, 23, 26), (236, 236, 234), (150, 152, 158)
+
+
+class Workflow(NamedTuple):
+    """A template that ships, and what it is called here."""
+
+    title: str
+    name: str
+
+
+IN_PIXELS = Workflow("PMRF, in pixels", "restore_noisy_photo")
+IN_LATENTS = (
+    Workflow("Latent-PMRF, from the latent of the posterior mean", "latent_pmrf_demo"),
+    Workflow("ELIR, from the posterior mean of the latent", "elir_demo"),
+)
 
 
 class Score(NamedTuple):
@@ -80,6 +96,15 @@ class Restoration:
     def scores(self) -> list[Score]:
         """Of each stage, in the order of STAGES."""
         return [score(picture, self.clean) for picture in self.stages]
+
+
+@dataclass(frozen=True)
+class Run:
+    """All photos on their way through one workflow."""
+
+    workflow: Workflow
+    restorations: list[Restoration]
+    realism: float
 
 
 # Numbers
@@ -121,17 +146,20 @@ def degrade(clean: np.ndarray, seed: int) -> np.ndarray:
     return to_pixels(DEGRADATION.simulate(to_tensor(clean), seed))
 
 
-def template(client: Client) -> Prompt:
+def template(client: Client, workflow: Workflow) -> Prompt:
     """The shipped workflow as a prompt."""
-    workflow = json.loads(TEMPLATE.read_text(encoding="utf-8"))
-    return to_prompt(workflow, client.json("/object_info"))
+    path = comfyui.ROOT / "workflows" / f"{workflow.name}.json"
+    return to_prompt(json.loads(path.read_text(encoding="utf-8")), client.json("/object_info"))
 
 
-def node_of(prompt: Prompt, kind: str) -> str:
-    """The id of the template's node of that type."""
-    found = [number for number, node in prompt.items() if node["class_type"] == kind]
+def node_of(prompt: Prompt, *kinds: str) -> str:
+    """The id of the template's node of that type, or of one of those types."""
+    found = [number for number, node in prompt.items() if node["class_type"] in kinds]
     if len(found) != 1:
-        raise WorkflowError(f"{TEMPLATE} must hold one {kind}, not {len(found)}: restore the file")
+        raise WorkflowError(
+            f"a workflow must hold one {' or '.join(kinds)}, not {len(found)}: "
+            "restore the files in workflows/"
+        )
     return found[0]
 
 
@@ -140,7 +168,7 @@ def restore(client: Client, prompt: Prompt, photo: Photo, seed: int, label: str)
     clean = photo.clean
     degraded = degrade(clean, seed)
     prompt = copy.deepcopy(prompt)
-    prompt[node_of(prompt, "RestoreFlowSampleImage")]["inputs"]["seed"] = FLOW_SEED
+    prompt[node_of(prompt, *SAMPLERS)]["inputs"]["seed"] = FLOW_SEED
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / f"noisy_{photo.name}.png"
         Image.fromarray(degraded).save(file)
@@ -229,8 +257,21 @@ def paste(
 # The whole
 
 
-def restore_all(folder: Path) -> tuple[list[Restoration], float]:
-    """Every photo through a ComfyUI of our own; and the template's realism."""
+def restore_photos(client: Client, workflow: Workflow) -> Run:
+    """Every photo through one workflow."""
+    print(f"\n{workflow.title} ({workflow.name}.json)")
+    prompt = template(client, workflow)
+    photos = [at_sheet_size(photo) for photo in TRIAL if photo.name in NAMES]
+    restorations = [
+        restore(client, prompt, photo, i, f"  {i + 1}/{len(photos)} {photo.name:<10}")
+        for i, photo in enumerate(photos)
+    ]
+    realism = prompt[node_of(prompt, "RestoreFlowTradeOff")]["inputs"]["realism"]
+    return Run(workflow, restorations, realism)
+
+
+def restore_all(folder: Path, workflows: Sequence[Workflow]) -> list[Run]:
+    """Every photo through every workflow, on a ComfyUI of our own."""
     start = time.monotonic()
     installation = comfyui.find()
     print("Starting ComfyUI ...", flush=True)
@@ -239,32 +280,45 @@ def restore_all(folder: Path) -> tuple[list[Restoration], float]:
         print(f"Ready after {time.monotonic() - start:.0f} s; restoring {len(NAMES)} photos")
         client = Client(host.url)
         try:
-            prompt = template(client)
-            realism = prompt[node_of(prompt, "RestoreFlowTradeOff")]["inputs"]["realism"]
-            photos = [at_sheet_size(photo) for photo in TRIAL if photo.name in NAMES]
-            restorations = [
-                restore(client, prompt, photo, i, f"  {i + 1}/{len(photos)} {photo.name:<10}")
-                for i, photo in enumerate(photos)
-            ]
+            return [restore_photos(client, workflow) for workflow in workflows]
         except (URLError, ConnectionError, TimeoutError) as error:
             raise PromptError(f"ComfyUI stopped answering: its log {host.log} says why") from error
-    return restorations, realism
 
 
-def main() -> None:
-    """Restore, print the table and write the sheet; a failure is one sentence."""
+def tell(runs: Sequence[Run]) -> None:
+    """The table of each workflow, and how to read it."""
+    for run in runs:
+        print(f"\n{run.workflow.title}; realism {run.realism:g}\n\n{table(run.restorations)}")
+    print(
+        "\nRealism 0 is the posterior mean, 1 the flow. The posterior mean is made for the highest"
+        " PSNR;\nthe flow trades a little of it for texture."
+    )
+    print("\n".join(LIMITS))
+
+
+def measure(folder: Path) -> None:
+    """The latent demos beside controls, and their papers' claims, on the photos of the trial."""
+    import measure_latents  # brings what the plain demo would only wait for
+
+    print("\nMeasuring the latent demos; texture is compared by patch W2 (lower is better) ...")
+    measure_latents.measure("trial", TRIAL, folder, measure_latents.load_parts())
+    print(f"\nDetails: {folder / 'latents-trial.png'}; steps: {folder / 'steps-trial.png'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Restore, print the tables and write the sheet; a failure is one sentence."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true")
+    everything = parser.parse_args(arguments).all
     folder = environment.home() / "demo"
     try:
-        restorations, realism = restore_all(folder)
-        print(f"\n{table(restorations)}\n")
-        print(
-            f"The workflow's realism is {realism:g} (0 = posterior mean, 1 = flow). The posterior"
-            " mean is made for the highest PSNR;\nthe flow trades a little of it for texture."
-        )
-        print("\n".join(LIMITS))
+        runs = restore_all(folder, (IN_PIXELS, *(IN_LATENTS if everything else ())))
+        tell(runs)
         path = folder / "before_after.png"
-        sheet(restorations, realism).save(path)
+        sheet(runs[0].restorations, runs[0].realism).save(path)
         print(f"\nBefore and after: {path}")
+        if everything:
+            measure(folder)
     except (SetupError, PromptError, WorkflowError, OSError) as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:

@@ -6,8 +6,10 @@ the photos they carry).
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import demo_photos
 import numpy as np
@@ -23,6 +25,7 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "models" / "embedded" / "demo-denoise-25.safetensors"
+SETS = {"trial": demo_photos.TRIAL, "held-out": demo_photos.HELD_OUT}
 
 NOISE_STD = demo_photos.NOISE_STD / 255
 NLM_STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -46,6 +49,48 @@ COLUMNS = (
 
 Results = dict[str, list[Tensor]]
 """Method -> one image [1, 3, H, W] in [0, 1] per photo."""
+
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Method -> photo -> measure -> number."""
+
+
+class Claim(NamedTuple):
+    """What is said of the weights, the numbers it is about, and whether they bear it out."""
+
+    what: str
+    numbers: tuple[float, ...]
+    holds: bool
+
+    def __str__(self) -> str:
+        signs = [" > " if a > b else " <= " for a, b in pairwise(self.numbers)]
+        numbers = "".join(
+            f"{x:.2f}{sign}" for x, sign in zip(self.numbers, [*signs, ""], strict=True)
+        )
+        return f"- {self.what}: {numbers} {'holds' if self.holds else 'FAILS'}"
+
+
+def at_least(what: str, number: float, limit: float) -> Claim:
+    return Claim(what, (float(number),), bool(number >= limit))
+
+
+def at_most(what: str, number: float, limit: float) -> Claim:
+    return Claim(what, (float(number),), bool(number <= limit))
+
+
+def descending(what: str, *numbers: float) -> Claim:
+    """That each number is smaller than the one before it."""
+    return Claim(what, numbers, all(a > b for a, b in pairwise(numbers)))
+
+
+# Restoring
+
+
+def pairs(photos: Sequence[Photo]) -> list[tuple[Tensor, Tensor]]:
+    """Each photo clean and degraded; a photo has the same noise in every measurement."""
+    return [
+        (to_tensor(photo.clean), to_tensor(demo_photos.add_noise(photo.clean, number)))
+        for number, photo in enumerate(photos)
+    ]
 
 
 def mean_square(a: Tensor, b: Tensor) -> float:
@@ -87,38 +132,54 @@ def fine_detail_of(image: Tensor) -> Tensor:
     return image - torch.from_numpy(blurred)
 
 
+def controls(
+    number: int, clean: Tensor, start: Tensor, lifelike: Tensor, name: str = "mean"
+) -> dict[str, Tensor]:
+    """What brings detail without knowing any: the flow's start, called `name`, spoiled to its end's
+    PSNR."""
+    error = mean_square(lifelike, clean)
+    white = noise.gaussian(start.shape[1:], 10_000 + number, [0])
+    return {
+        f"{name} + white noise": spoiled_to(error, start, white, clean),
+        f"{name} + unsharp mask": spoiled_to(error, start, fine_detail_of(start), clean),
+    }
+
+
+def collected(each: Sequence[dict[str, Tensor]]) -> Results:
+    """What was made of each photo, by method; rounded to 8 bit as a saved picture is."""
+    return {name: [to_tensor(to_pixels(photo[name])) for photo in each] for name in each[0]}
+
+
 def restore_photo(number: int, clean: Tensor, degraded: Tensor, mean_part, flow_part) -> dict:
     """Every method but non-local means on one photo."""
     mean = restore.posterior_mean(mean_part, degraded)
     draw = noise.gaussian(mean.shape[1:], number, [0])
     few, many = (restore.sample(flow_part, mean, draw, steps=steps) for steps in (FEW, MANY))
     blends = {f"realism {r}": restore.trade_off(mean, many, r) for r in REALISMS}
-    error = mean_square(many, clean)
-    white = noise.gaussian(mean.shape[1:], 10_000 + number, [0])
     return {
+        "clean": clean,
         "degraded": degraded,
         "posterior mean": mean,
         **blends,
         f"flow K{FEW}": few,
         f"flow K{MANY}": many,
-        "mean + white noise": spoiled_to(error, mean, white, clean),
-        "mean + unsharp mask": spoiled_to(error, mean, fine_detail_of(mean), clean),
+        **controls(number, clean, mean, many),
     }
 
 
-def restore_set(photos: tuple[Photo, ...], mean_part, flow_part) -> Results:
-    """All methods on all photos, every result rounded to 8 bit as a saved picture is."""
-    clean = [to_tensor(photo.clean) for photo in photos]
-    degraded = [to_tensor(demo_photos.add_noise(photo.clean, i)) for i, photo in enumerate(photos)]
-    each = [
-        restore_photo(number, *pair, mean_part, flow_part)
-        for number, pair in enumerate(zip(clean, degraded, strict=True))
-    ]
-    results = {method: [photo[method] for photo in each] for method in each[0]}
-    results["non-local means"] = tuned_non_local_means(clean, degraded)
-    results = {name: [to_tensor(to_pixels(x)) for x in images] for name, images in results.items()}
-    first = ("degraded", "non-local means")
-    return {"clean": clean} | {name: results[name] for name in first} | results
+def restore_set(photos: Sequence[Photo], mean_part, flow_part) -> Results:
+    """All methods on all photos."""
+    given = pairs(photos)
+    filtered = tuned_non_local_means(*map(list, zip(*given, strict=True)))
+    each = []
+    for number, (pair, image) in enumerate(zip(given, filtered, strict=True)):
+        restored = restore_photo(number, *pair, mean_part, flow_part)
+        first = {name: restored[name] for name in ("clean", "degraded")}
+        each.append({**first, "non-local means": image, **restored})
+    return collected(each)
+
+
+# Measuring
 
 
 def fine_power(image: Tensor) -> float:
@@ -146,8 +207,8 @@ def score(image: Tensor, clean: Tensor) -> dict[str, float]:
     }
 
 
-def score_set(results: Results, photos: tuple[Photo, ...]) -> dict[str, dict[str, dict]]:
-    """Method -> photo -> measure -> number."""
+def score_set(results: Results, photos: Sequence[Photo]) -> Scores:
+    """Of every method."""
     clean = results["clean"]
     return {
         method: {
@@ -158,24 +219,29 @@ def score_set(results: Results, photos: tuple[Photo, ...]) -> dict[str, dict[str
     }
 
 
-def average(scores: dict[str, dict], measure: str) -> float:
+def average(scores: dict[str, dict[str, float]], measure: str) -> float:
     """Over the photos; of ratios the geometric mean."""
     values = [photo[measure] for photo in scores.values()]
     return float(np.exp(np.mean(np.log(values))) if measure == "fine" else np.mean(values))
 
 
-def table(scores: dict[str, dict], grey: list[str]) -> str:
+def grey_ones(photos: Iterable[Photo]) -> list[str]:
+    """The names of those without colour."""
+    return [photo.name for photo in photos if demo_photos.is_grey(photo.clean)]
+
+
+def table(scores: Scores, grey: Sequence[str]) -> str:
     """Averages of every method, in Markdown."""
     lines = ["| method | PSNR dB | SSIM | fine power | patch W2 | tint of grey photos |"]
     lines += ["| --- " * 6 + "|"]
     for method, photos in scores.items():
         psnr, ssim, fine, w2 = (average(photos, m) for m in ("psnr", "ssim", "fine", "w2"))
-        cast = average({name: photos[name] for name in grey}, "tint")
+        cast = average({name: photos[name] for name in grey}, "tint") if grey else np.nan
         lines += [f"| {method} | {psnr:.2f} | {ssim:.3f} | {fine:.2f} | {w2:.2f} | {cast:.2f} |"]
     return "\n".join(lines)
 
 
-def table_of_photos(scores: dict[str, dict]) -> str:
+def table_of_photos(scores: Scores) -> str:
     methods = ("degraded", "non-local means", "posterior mean", f"flow K{FEW}", f"flow K{MANY}")
     lines = ["| photo | " + " | ".join(f"{m} dB" for m in methods) + " | W2 mean | W2 flow K25 |"]
     lines += ["| --- " * 8 + "|"]
@@ -186,8 +252,8 @@ def table_of_photos(scores: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def demands(scores: dict[str, dict]) -> dict[str, tuple[float, bool]]:
-    """What the weights must reach -> (what they reach, whether that suffices)."""
+def demands(scores: Scores) -> list[Claim]:
+    """What the weights must reach."""
     mean, many = scores["posterior mean"], scores[f"flow K{MANY}"]
 
     def psnr(method: str) -> np.ndarray:
@@ -198,57 +264,64 @@ def demands(scores: dict[str, dict]) -> dict[str, tuple[float, bool]]:
     loss = (psnr("posterior mean") - psnr(f"flow K{MANY}")).mean()
     to_mean = average(many, "w2") / average(mean, "w2")
     to_noise = average(many, "w2") / average(scores["mean + white noise"], "w2")
-    return {
-        "mean gains >= 8.5 dB on average": (gain.mean(), gain.mean() >= 8.5),
-        "mean gains >= 5.5 dB on every photo": (gain.min(), gain.min() >= 5.5),
-        "mean >= 1.5 dB above non-local means": (over_nlm, over_nlm >= 1.5),
-        "flow K25 loses <= 1.9 dB on average": (loss, loss <= 1.9),
-        "flow K25 W2 <= 0.82 x the mean's": (to_mean, to_mean <= 0.82),
-        "flow K25 W2 <= 0.93 x that of mean + white noise": (to_noise, to_noise <= 0.93),
-    }
+    return [
+        at_least("mean gains >= 8.5 dB on average", gain.mean(), 8.5),
+        at_least("mean gains >= 5.5 dB on every photo", gain.min(), 5.5),
+        at_least("mean >= 1.5 dB above non-local means", over_nlm, 1.5),
+        at_most("flow K25 loses <= 1.9 dB on average", loss, 1.9),
+        at_most("flow K25 W2 <= 0.82 x the mean's", to_mean, 0.82),
+        at_most("flow K25 W2 <= 0.93 x that of mean + white noise", to_noise, 0.93),
+    ]
 
 
-def sheet(results: Results, photos: tuple[Photo, ...]) -> Image.Image:
+def sheet(results: Results, photos: Sequence[Photo], columns: Sequence[str]) -> Image.Image:
     """A detail of each photo, one row a photo, one column a method."""
     rows = []
     for number, photo in enumerate(photos):
         left, top = photo.detail
         window = np.s_[top : top + DETAIL_SIDE, left : left + DETAIL_SIDE]
-        details = [to_pixels(results[method][number])[window] for method in COLUMNS]
+        details = [to_pixels(results[method][number])[window] for method in columns]
         rows.append(np.concatenate(details, 1))
     pixels = np.concatenate(rows).repeat(DETAIL_ZOOM, 0).repeat(DETAIL_ZOOM, 1)
     return Image.fromarray(pixels)
 
 
-def measure(name: str, photos: tuple[Photo, ...], out: Path, mean_part, flow_part) -> dict:
+def measure(name: str, photos: Sequence[Photo], out: Path, mean_part, flow_part) -> dict[str, Any]:
     results = restore_set(photos, mean_part, flow_part)
     scores = score_set(results, photos)
-    grey = [photo.name for photo in photos if demo_photos.is_grey(photo.clean)]
-    print(f"\n## {name}\n\n{table(scores, grey)}\n\n{table_of_photos(scores)}\n")
+    print(f"\n## {name}\n\n{table(scores, grey_ones(photos))}\n\n{table_of_photos(scores)}\n")
     reached = demands(scores)
-    for demand, (value, holds) in reached.items():
-        print(f"- {demand}: {value:.2f} {'holds' if holds else 'FAILS'}")
-    sheet(results, photos).save(out / f"{name}.png")
-    return {"scores": scores, "demands": {key: float(value) for key, (value, _) in reached.items()}}
+    print(*reached, sep="\n")
+    sheet(results, photos, COLUMNS).save(out / f"{name}.png")
+    return {"scores": scores, "demands": [claim._asdict() for claim in reached]}
 
 
-def load_part(weights: Path, role: str) -> object:
+def load_part(weights: Path, role: str) -> Any:
+    """In float32."""
     part = registry.load(weights, role)
     part.cast(torch.float32)
     return part
 
 
+def command_line(description: str) -> argparse.ArgumentParser:
+    """What every measurement on photographs asks."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--photos", type=int, help="only the first so many of each set")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    return parser
+
+
 @torch.inference_mode()
 def main() -> None:
-    sets: dict[str, Callable] = {"trial": demo_photos.TRIAL, "held-out": demo_photos.HELD_OUT}
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--sets", nargs="+", choices=sets, default=[*sets])
-    parser.add_argument("--out", type=Path, required=True)
     choice = parser.parse_args()
     choice.out.mkdir(parents=True, exist_ok=True)
     parts = [load_part(choice.weights, r) for r in (registry.POSTERIOR_MEAN, registry.FLOW)]
-    report = {name: measure(name, sets[name], choice.out, *parts) for name in choice.sets}
+    report = {
+        name: measure(name, SETS[name][: choice.photos], choice.out, *parts) for name in choice.sets
+    }
     (choice.out / "measured.json").write_text(json.dumps(report, indent=1))
 
 

@@ -89,12 +89,39 @@ def test_a_failure_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("RESTOREFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(comfyui, "find", fail)
     with pytest.raises(SystemExit, match="^demo: it cannot be$"):
-        demo.main()
+        demo.main([])
 
 
-def test_a_photo_goes_through_the_real_host(client, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "workflows", "measured"),
+    [([], [demo.IN_PIXELS], 0), (["--all"], [demo.IN_PIXELS, *demo.IN_LATENTS], 1)],
+)
+def test_all_adds_the_latent_workflows_and_the_measurements(
+    monkeypatch, tmp_path, capsys, restoration, arguments, workflows, measured
+):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    monkeypatch.setenv("RESTOREFLOW_HOME", str(tmp_path))
+    measurements = []
+    monkeypatch.setattr(demo, "measure", measurements.append)
+    monkeypatch.setattr(
+        demo, "restore_all", lambda folder, asked: [demo.Run(w, [restoration], 0.5) for w in asked]
+    )
+    demo.main(arguments)
+    told = capsys.readouterr().out
+    every = (demo.IN_PIXELS, *demo.IN_LATENTS)
+    assert [workflow for workflow in every if workflow.title in told] == workflows
+    assert measurements == [folder] * measured
+    assert (folder / "before_after.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "workflow", [demo.IN_PIXELS, *demo.IN_LATENTS], ids=lambda workflow: workflow.name
+)
+def test_a_photo_goes_through_the_real_host(client, capsys, monkeypatch, workflow):
     photo = replace(CAT, side=64)
-    result = demo.restore(client, demo.template(client), photo, 3, "cat")
+    prompt = demo.template(client, workflow)
+    result = demo.restore(client, prompt, photo, 3, "cat")
     noisy = preset("Noise 25/255 (demo)").simulate(demo.to_tensor(result.clean), 3)
     np.testing.assert_array_equal(result.degraded, (noisy[0].movedim(0, -1) * 255).round())
     assert {picture.shape for picture in result.stages} == {(64, 64, 3)}
@@ -102,6 +129,6 @@ def test_a_photo_goes_through_the_real_host(client, capsys, monkeypatch):
     assert not np.array_equal(result.mean, result.degraded)
     assert re.fullmatch(r"cat +[\d.]+ s\n", capsys.readouterr().out)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    again = demo.restore(client, demo.template(client), photo, 3, "cat")
+    again = demo.restore(client, prompt, photo, 3, "cat")
     np.testing.assert_array_equal(again.restored, result.restored)
     assert re.fullmatch(r"cat(\rcat +[\d.]+ s)+\n", capsys.readouterr().out)

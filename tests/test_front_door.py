@@ -1,6 +1,7 @@
 """The front door: what it says when set-up fails, and that it never uses half an environment."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def empty_home(tmp_path, monkeypatch):
 
 def test_an_older_python_can_read_the_front_door():
     ast.parse((ROOT / "run.py").read_text(), feature_version=(3, 7))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all"]])
+def test_the_demo_is_asked_what_the_front_door_was(monkeypatch, arguments):
+    spec = importlib.util.spec_from_file_location("front_door", ROOT / "run.py")
+    door = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # it adds to it
+    spec.loader.exec_module(door)
+    asked = []
+    monkeypatch.setattr(door, "run_inside", lambda script, rest: asked.append((script.name, rest)))
+    monkeypatch.setattr(sys, "argv", ["run.py", "demo", *arguments])
+    door.main()
+    assert asked == [("demo.py", arguments)]
 
 
 def test_every_cause_is_tested():
