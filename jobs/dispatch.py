@@ -1,0 +1,250 @@
+"""Which photo comes next, and what becomes of those in the host's queue: the engine's one step."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from . import graph as graphs
+from .flight import WINDOW, Flight, Flights
+from .ledger import Ledger
+from .port import Photos, Port, RefusedError, State
+from .rows import FINISHED, PAUSED, STOPPED, Job, Photo
+from .scan import scan
+
+BATCH = 500
+"""Files that a scan enters at once, before photos get their turn again."""
+LOOK = 50
+"""Photos already done that are passed over at once, for the same reason."""
+AHEAD = 4
+"""Groups' worth of photos that are looked through for those of equal size."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A job that is running."""
+
+    job: Job
+    scanning: Iterator[None] | None
+    turn: int = 0
+    """When it was last served; the job that waited longest is next."""
+
+
+class Dispatcher:
+    """Keeps the host's queue filled from the jobs that run; used by the engine's thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        port: Port,
+        photos: Photos,
+        flights: Flights,
+        clock: Callable[[], float],
+    ) -> None:
+        self.ledger, self.port, self.photos = ledger, port, photos
+        self.flights, self.clock = flights, clock
+        self.runs: dict[int, Run] = {}
+        self._turn = 0
+        self._passed_over = 0
+        self._unsaid: dict[int, tuple[str, str | None]] = {}
+
+    def admit(self, job: Job) -> None:
+        """Run a job, beginning with a look at what its folder holds now."""
+        self._unsaid.pop(job.id, None)
+        self.runs[job.id] = Run(job, self._scan(job))
+        self.flights.wake()
+
+    def halt(self, job: int, state: str, reason: str | None = None, withdraw: str = "all") -> None:
+        """Run a job no longer; any thread may say so."""
+        self.runs.pop(job, None)
+        self.flights.withdraw(job, withdraw)
+        self._unsaid[job] = state, reason
+        self._say()
+
+    def _say(self) -> None:
+        """Record the states of halted jobs; a full disk may not let it happen until later."""
+        for job, said in list(self._unsaid.items()):
+            with suppress(sqlite3.Error):
+                self.ledger.set_state(job, *said)
+                self._unsaid.pop(job, None)
+
+    def fail(self, photo: Photo, job: Job, reason: str, final: bool = False) -> None:
+        """A photo's attempt failed; one whose file was removed meanwhile is gone, not failed."""
+        if os.path.lexists(job.source / photo.path):
+            self.ledger.fail(photo.id, reason, 0 if final else job.settings.retries)
+        else:
+            self.ledger.leave(photo.id)
+
+    def step(self, look_at_all: bool = False) -> bool:
+        """Do what can be done now; whether there is more to do at once.
+
+        Args:
+            look_at_all: ask the host about every prompt, not only those that are likely over.
+        """
+        self._passed_over = 0
+        self._say()
+        for flight in self.flights.list():
+            self._look(flight, look_at_all)
+        for run in list(self.runs.values()):
+            if run.scanning and next(run.scanning, True):
+                run.scanning = None
+        self._fill()
+        for run in list(self.runs.values()):
+            self._finish(run)
+        return self._passed_over >= LOOK or any(run.scanning for run in list(self.runs.values()))
+
+    # The folder
+
+    def _scan(self, job: Job) -> Iterator[None]:
+        """Bring the ledger up to what is in the folders, a batch at each step."""
+        number = self.ledger.begin_scan(job.id)
+        troubles: list[tuple[str, str]] = []
+        found = scan(
+            job.source,
+            self.photos.SUFFIXES,
+            without=job.target,
+            trouble=lambda path, why: troubles.append((path, why)),
+        )
+        found = islice(found, job.settings.limit)
+        while batch := list(islice(found, BATCH)):
+            self.ledger.merge(job.id, number, batch)
+            yield
+        if (why := dict(troubles).get(".")) is not None:
+            self.halt(job.id, PAUSED, f"{job.source} cannot be scanned: {why}.")
+            return
+        self.ledger.end_scan(job.id, number, _left_out(troubles))
+        after = ""
+        while number > 1 and (page := self.ledger.finished(job.id, after, BATCH)):
+            for photo in page:
+                if not self.ledger.outputs.is_whole(photo.id, job):
+                    self.ledger.miss(photo.id)
+            after = page[-1].place
+            yield
+
+    # Into the host's queue
+
+    def _fill(self) -> None:
+        while self.runs:
+            count = len(self.flights.in_host())
+            if count >= WINDOW or (count and self.port.others()):
+                return
+            runs = sorted(self.runs.values(), key=lambda run: run.turn)
+            chosen = ((run, photos) for run in runs if (photos := self._choose(run.job)))
+            run, photos = next(chosen, (None, []))
+            if run is None:
+                return
+            self._turn += 1
+            run.turn = self._turn
+            self._submit(run.job, [photo.id for photo in photos])
+
+    def _choose(self, job: Job) -> list[Photo]:
+        """The photos of a job's next prompt; those that are done already are passed over."""
+        group = job.settings.group
+        while self._passed_over < LOOK:
+            photos = self.ledger.waiting(job.id, group * AHEAD if group > 1 else 1)
+            fresh = [photo for photo in photos if not self._pass_over(photo, job)]
+            if fresh or not photos:
+                return self._mates(fresh, job, group) if group > 1 else fresh
+        return []
+
+    def _pass_over(self, photo: Photo, job: Job) -> bool:
+        earlier = self.ledger.outputs.earlier(photo, job)
+        if earlier is not None:
+            self.ledger.outputs.skip(photo.id, earlier)
+            self._passed_over += 1
+        return earlier is not None
+
+    def _mates(self, photos: Sequence[Photo], job: Job, group: int) -> list[Photo]:
+        """The first photo with the next ones of its size."""
+        if not photos or photos[0].alone:
+            return list(photos[:1])
+        size = self._size(photos[0], job)
+        mates = (photo for photo in photos[1:] if not photo.alone)
+        same = (photo for photo in mates if size and self._size(photo, job) == size)
+        return [photos[0], *islice(same, group - 1)]
+
+    def _size(self, photo: Photo, job: Job) -> tuple[int, int] | None:
+        """A photo's pixel size; None of one that cannot be read, whose own attempt will say why."""
+        if photo.width and photo.height:
+            return photo.width, photo.height
+        try:
+            size = self.photos.size(job.source / photo.path)
+        except (OSError, ValueError):
+            return None
+        self.ledger.set_size(photo.id, *size)
+        return size
+
+    def _submit(self, job: Job, photos: Sequence[int]) -> None:
+        flight = Flight(job.id, tuple(photos), self.clock())
+        self.ledger.queue(photos)
+        self.flights.add(flight)
+        try:
+            flight.prompt = self.port.submit(graphs.with_photos(job.graph, job.id, photos))
+        except Exception as error:
+            self.flights.remove(flight)
+            self.ledger.take_back(photos)
+            state = STOPPED if isinstance(error, RefusedError) else PAUSED
+            self.halt(job.id, state, f"The host does not take the graph: {error}")
+            return
+        if job.id not in self.runs:  # halted in this very moment
+            flight.withdraw = "all"
+
+    # Out of it
+
+    def _look(self, flight: Flight, anyway: bool) -> None:
+        """Ask what became of a prompt, and settle the photos that it leaves open."""
+        if flight.end is None and flight.withdraw and not flight.is_withdrawn:
+            if flight.withdraw == "all" or self.port.state(flight.prompt).kind == "waiting":
+                self.port.cancel(flight.prompt)
+                flight.is_withdrawn = flight.is_due = True
+            else:
+                flight.withdraw = ""
+        if flight.end is None and (flight.is_due or anyway):
+            state = self.port.state(flight.prompt)
+            if state.kind in ("waiting", "running"):
+                return
+            flight.end = state
+            self.port.forget(flight.prompt)
+        if flight.end is not None:
+            with self.flights.changed:
+                written_yet = {photo for photo, _ in flight.writing}
+                left = sorted(flight.unsettled - written_yet)
+            if left:
+                self._settle(flight, flight.end, left)
+            if not flight.unsettled:
+                self.flights.remove(flight)
+
+    def _settle(self, flight: Flight, end: State, left: Sequence[int]) -> None:
+        """Record what became of photos whose prompt is over without them."""
+        if flight.is_withdrawn or end.kind == "gone":
+            self.ledger.take_back(left)
+            if not flight.is_withdrawn:
+                self.halt(flight.job, PAUSED, "Its prompt was taken out of the host's queue.")
+        elif end.missing_model:
+            self.ledger.take_back(left)
+            self.halt(flight.job, STOPPED, end.reason)
+        elif len(flight.photos) > 1:
+            self.ledger.take_back(left, alone=True)
+        else:
+            reason = end.reason if end.kind == "failed" else "The graph ended without saving."
+            job = self.ledger.job(flight.job)
+            self.fail(self.ledger.photo(left[0]), job, reason)
+        self.flights.settled(left)
+
+    def _finish(self, run: Run) -> None:
+        number = run.job.id
+        if run.scanning or self._passed_over or self.flights.list(number):
+            return
+        if number in self.runs and not self.ledger.waiting(number, 1):
+            self.halt(number, FINISHED)
+
+
+def _left_out(troubles: Sequence[tuple[str, str]]) -> str | None:
+    if not troubles:
+        return None
+    shown = "; ".join(f"{path}: {why}" for path, why in troubles[:5])
+    return f"{len(troubles)} things were left out: {shown}{' ...' if troubles[5:] else ''}."

@@ -1,0 +1,255 @@
+"""Photo jobs: started, paused, resumed and cancelled here; what nodes do to a photo is told here.
+
+One thread keeps the host's queue filled; it begins with the first job and sleeps until something
+happens. A photo is done when the last of its outputs is, whatever its prompt does afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import graph as graphs
+from .database import LedgerError
+from .dispatch import Dispatcher
+from .flight import Flights
+from .folders import FolderError
+from .ledger import Ledger
+from .port import Photos, Port
+from .rows import CANCELLED, FINISHED, PAUSED, RUNNING, Job, Settings
+from .scan import ignore
+from .workflow import Prompt
+
+POLL = 0.5
+"""Seconds after which the engine looks even if nothing was told."""
+SOON = 0.002
+"""Seconds until it looks again at a prompt that has done its work and should be ending."""
+
+
+class Engine:
+    """All jobs of an installation.
+
+    Args:
+        clock: the time in seconds since 1970.
+        prefetch: called with the photos that the host will ask for next, whenever that changes.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        port: Port,
+        photos: Photos,
+        clock: Callable[[], float] = time.time,
+        prefetch: Callable[[Sequence[int]], None] = ignore,
+    ) -> None:
+        self.ledger, self.photos, self.clock, self.prefetch = ledger, photos, clock, prefetch
+        self.flights = Flights()
+        self.dispatcher = Dispatcher(ledger, port, photos, self.flights, clock)
+        self._lock = threading.RLock()
+        self._alone = None
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    # Life
+
+    def open(self) -> None:
+        """Take up what the last process left; jobs that ran are interrupted, or go on if they may.
+
+        Raises:
+            LedgerError: another process has these jobs.
+        """
+        with self._lock:
+            if self._alone is not None:
+                return
+            self._alone = _held(self.ledger.database.file)
+            unsettled = {photo.job for photo in self.ledger.queued()}
+            targets = {self.ledger.job(job).target for job in unsettled}
+            interrupted = self.ledger.recover()
+            for target in targets | {job.target for job in interrupted}:
+                self.photos.delete_leftovers(target)
+            for job in interrupted:
+                if job.settings.auto_resume:
+                    self.resume(job.id)
+
+    def stop(self) -> None:
+        """End the thread; jobs that ran are interrupted when an engine opens next."""
+        with self._lock:
+            self._stopping = True
+            self.flights.wake()
+            if self._thread is not None:
+                self._thread.join()
+                self._thread = None
+            if self._alone is not None:
+                self._alone.release()
+                self._alone = None
+            self.dispatcher.runs.clear()
+            self.flights.clear()
+            self._stopping = False
+
+    # Commands
+
+    def create(
+        self, name: str, graph: Prompt, source: Path, target: Path, settings: Settings | None = None
+    ) -> Job:
+        """Start a job for the photos below `source`, with its results below `target`.
+
+        Raises:
+            GraphError: no job can be made of the graph.
+            FolderError: both folders are the same.
+            LedgerError: another process has these jobs.
+        """
+        graphs.check(graph)
+        if os.path.realpath(source) == os.path.realpath(target):
+            raise FolderError("Results cannot go among the photos; choose another output folder.")
+        self.open()
+        settings = replace(settings or Settings(), group=graphs.group_of(graph))
+        job = self.ledger.create(name, graph, source, target, settings)
+        self._run(job)
+        return job
+
+    def resume(self, job: int, forgive: bool = False) -> None:
+        """Go on with a job in whatever state, with what its folder holds now.
+
+        Args:
+            forgive: try photos again that have failed.
+
+        Raises:
+            LedgerError: there is no such job, or another process has it.
+        """
+        self.open()
+        with self._lock:
+            found = self.ledger.job(job)
+            if job in self.dispatcher.runs:
+                return
+            flying = {photo for flight in self.flights.list(job) for photo in flight.photos}
+            lost = [p.id for p in self.ledger.queued(job) if p.id not in flying]
+            self.ledger.take_back(lost)
+            if forgive:
+                self.ledger.forgive(job)
+            self.ledger.set_state(job, RUNNING)
+            self._run(found)
+
+    def pause(self, job: int, reason: str | None = None, now: bool = False) -> None:
+        """Queue no more of a job's photos; what runs is finished, or cancelled if it is `now`."""
+        if job in self.dispatcher.runs:
+            self.dispatcher.halt(job, PAUSED, reason, "all" if now else "waiting")
+
+    def cancel(self, job: int) -> None:
+        """End a job, also what runs of it; one that has ended stays as it is."""
+        if self.ledger.job(job).state not in (FINISHED, CANCELLED):
+            self.dispatcher.halt(job, CANCELLED)
+
+    def delete(self, job: int) -> None:
+        """End a job and forget it; its results stay."""
+        self.cancel(job)
+        self.ledger.delete(job)
+
+    # What nodes tell
+
+    def upcoming(self) -> list[int]:
+        """The photos that the host will ask for next, in that order."""
+        return self.flights.upcoming()
+
+    def opened(self, photo: int, sha256: str, width: int, height: int) -> None:
+        """A photo was read, with that content and upright size."""
+        self.flights.opened(photo, self.clock())
+        with self.ledger.database.writing():
+            self.ledger.set_content(photo, sha256)
+            self.ledger.set_size(photo, width, height)
+
+    def own(self, photo: int, path: str) -> str | None:
+        """The sha256 of the file of that name in the output folder, if the job may replace it."""
+        row = self.ledger.photo(photo)
+        return self.ledger.outputs.own(row, self.ledger.job(row.job), path)
+
+    def writing(self, photo: int, node: str) -> None:
+        """A Save node leaves an output to the background; `written` must follow."""
+        self.flights.writing(photo, node)
+
+    def announce(self, photo: int, node: str, path: str, sha256: str) -> None:
+        """A file, complete and on the disk, is about to get that name in the output folder.
+
+        Raises:
+            LedgerError: the job was deleted, and the file is wanted no more.
+        """
+        self.ledger.photo(photo)
+        self.ledger.outputs.announce(photo, node, path, sha256)
+
+    def saved(self, photo: int, node: str) -> None:
+        """The announced file has its name."""
+        now = self.clock()
+        seconds = self.flights.seconds(photo, now)
+        if self.ledger.outputs.commit(photo, node, seconds, now):
+            self.flights.settled([photo], now)
+
+    def written(self, photo: int, node: str) -> None:
+        """The background has ended with an output, well or not."""
+        self.flights.written(photo, node)
+
+    def failed(self, photo: int, reason: str, final: bool = False) -> None:
+        """A photo cannot be done, and another attempt would not help if that is `final`."""
+        row = self.ledger.photo(photo)
+        self.dispatcher.fail(row, self.ledger.job(row.job), reason, final)
+        self.flights.settled([photo])
+
+    def disk_full(self, photo: int, reason: str) -> None:
+        """There is no room for a photo's output: its job pauses, and the photo waits."""
+        job = self.ledger.photo(photo).job
+        self.ledger.take_back([photo])
+        self.flights.settled([photo])
+        self.pause(job, reason)
+
+    # The thread
+
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            self.dispatcher.admit(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="photo jobs", daemon=True)
+                self._thread.start()
+
+    def _loop(self) -> None:
+        wait, looked, shown, trouble = SOON, 0.0, [], ""
+        while not self._stopping:
+            now = time.monotonic()
+            if is_time := now - looked >= POLL:
+                looked = now
+            try:
+                more = self.dispatcher.step(look_at_all=is_time)
+            except Exception as error:  # a thread that died would leave jobs running for ever
+                more = False
+                if str(error) != trouble:  # it may last, but is told once
+                    trouble = str(error)
+                    logging.getLogger(__name__).exception("photo jobs came to a halt")
+                for job in list(self.dispatcher.runs):
+                    self.pause(job, f"The jobs came to a halt: {error}")
+            if (ahead := self.upcoming()) != shown:
+                shown = ahead
+                self.prefetch(ahead)
+            if not more:
+                due = any(flight.is_due for flight in self.flights.in_host())
+                wait = SOON if self.flights.wait(wait if due else POLL) else min(2 * wait, POLL)
+
+
+def _held(file: Path):
+    """The right to run the jobs of a ledger, which one process has at a time and loses by ending.
+
+    Raises:
+        LedgerError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{file}.lock", thread_local=False)  # any thread may stop the engine
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise LedgerError(
+            "Another ComfyUI with the same user folder runs its photo jobs; use that one or end it."
+        ) from error
+    return lock

@@ -1,0 +1,112 @@
+"""The graph of a job: what makes it one, what it is told from others by, and one photo's prompt."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .workflow import Prompt
+
+JOB_PHOTO = "RestoreFlowJobPhoto"
+SAVE = "RestoreFlowSaveRestoredPhoto"
+RUN_TIME = {"job", "rows", "group"}
+"""The inputs of Job Photo that say which photos a prompt is for, and nothing of what is done."""
+
+
+class GraphError(ValueError):
+    """A graph that no job can be made of; one sentence says what to change."""
+
+
+def check(graph: Prompt) -> None:
+    """Let a graph pass that has one Job Photo and a Save Restored Photo behind it.
+
+    Raises:
+        GraphError: it is another.
+    """
+    if not graph or not all(isinstance(n, dict) and "class_type" in n for n in graph.values()):
+        raise GraphError("This is no graph in API form: save it with Workflow > Export (API).")
+    firsts, saves = nodes(graph, JOB_PHOTO), nodes(graph, SAVE)
+    if len(firsts) != 1:
+        raise GraphError(
+            f"A photo job needs exactly one Job Photo node, but the graph has {len(firsts)}."
+        )
+    if not saves:
+        raise GraphError(
+            "A photo job needs a Save Restored Photo node, but the graph has none, so nothing "
+            "would be kept."
+        )
+    if not fed_saves(graph):
+        raise GraphError(
+            "No Save Restored Photo node comes after the Job Photo node: wire them together."
+        )
+
+
+def nodes(graph: Prompt, kind: str) -> list[str]:
+    """The ids of the nodes of a type."""
+    return [key for key, node in graph.items() if node["class_type"] == kind]
+
+
+def fed_saves(graph: Prompt) -> list[str]:
+    """The ids of the Save nodes that get something of the job's photo: a photo's outputs."""
+    (first,) = nodes(graph, JOB_PHOTO)
+    return [key for key in nodes(graph, SAVE) if first in _before(graph, key)]
+
+
+def _before(graph: Prompt, key: str) -> set[str]:
+    """All nodes that a node depends on."""
+    found, ahead = set(), [key]
+    while ahead:
+        for source in _sources(graph.get(ahead.pop(), {})):
+            if source not in found:
+                found.add(source)
+                ahead.append(source)
+    return found
+
+
+def _sources(node: Mapping[str, Any]) -> Iterator[str]:
+    for value in node.get("inputs", {}).values():
+        if isinstance(value, list) and len(value) == 2:
+            yield str(value[0])
+
+
+def group_of(graph: Prompt) -> int:
+    """How many photos may share a prompt, as Job Photo says."""
+    value = graph[nodes(graph, JOB_PHOTO)[0]].get("inputs", {}).get("group", 1)
+    return max(value, 1) if isinstance(value, int) else 1
+
+
+def graph_hash(graph: Prompt) -> str:
+    """The same for graphs that do the same: for any order, titles and photos asked for."""
+    bare = {key: _bare(node) for key, node in graph.items()}
+    return digest(bare)
+
+
+def _bare(node: Mapping[str, Any]) -> dict[str, Any]:
+    run_time = RUN_TIME if node["class_type"] == JOB_PHOTO else set()
+    inputs = {k: v for k, v in node.get("inputs", {}).items() if k not in run_time}
+    return {"class_type": node["class_type"], "inputs": inputs}
+
+
+def digest(value: Any) -> str:
+    """The sha256 of a JSON value, in which 1 and 1.0 are the same, as in a browser."""
+    text = json.dumps(_normal(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _normal(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normal(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def with_photos(graph: Prompt, job: int, rows: Sequence[int]) -> Prompt:
+    """The graph for some photos of a job; the nodes are shared but for Job Photo."""
+    (first,) = nodes(graph, JOB_PHOTO)
+    node = copy.deepcopy(graph[first])
+    node["inputs"] = {**node.get("inputs", {}), "job": str(job), "rows": json.dumps(list(rows))}
+    return {**graph, first: node}

@@ -1,0 +1,175 @@
+"""What a photo file says beside its pixels, as bytes: EXIF, XMP and IPTC.
+
+EXIF is changed in place and never written anew: a camera's own notes in it hold offsets that only
+they know, so every byte that need not change keeps its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from xml.sax.saxutils import escape
+
+EXIF_HEADER = b"Exif\0\0"
+XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
+PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
+IPTC_RESOURCE = 0x0404  # of the resources that Photoshop keeps in a file
+LARGEST_SEGMENT = 65533  # bytes of a JPEG segment, beside its length
+NAMESPACE = "https://github.com/restoreflow/restoreflow/xmp/1.0/"
+"""Of the XMP properties that hold a graph, one for each text: `prompt` and `workflow`."""
+
+DIRECTORY_TAGS = (34665, 34853)  # EXIF's own and the GPS directory
+DESCRIPTIVE_TAGS = (
+    *(270, 271, 272, 282, 283, 296, 305, 306, 315, 18246, 18249, 33432),
+    *DIRECTORY_TAGS,
+)
+"""The tags of a TIFF file that tell of the photo and not of how its pixels are laid out."""
+ORIENTATION, EXIF_IFD, WIDTH, HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+THUMBNAIL, THUMBNAIL_SIZE = 0x0201, 0x0202
+SHORT, LONG = 3, 4
+
+
+def fitted_exif(exif: bytes, width: int, height: int) -> bytes:
+    """EXIF (a TIFF structure, without header) for upright pixels of another size.
+
+    Its orientation becomes 1, its stated size the given one in pixels, and its thumbnail, which
+    shows the photo before, is blanked and unlinked.
+
+    Raises:
+        ValueError: it cannot be parsed.
+    """
+    data = bytearray(exif)
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        raise ValueError("this is no EXIF")
+    try:
+        (first,) = struct.unpack_from(f"{order}I", data, 4)
+        for tag, kind, place in _entries(data, order, first):
+            if tag == ORIENTATION:
+                _put(data, order, kind, place, 1)
+            elif tag == EXIF_IFD:
+                (inner,) = struct.unpack_from(f"{order}I", data, place)
+                for part, sort, at in _entries(data, order, inner):
+                    if part in (WIDTH, HEIGHT):
+                        _put(data, order, sort, at, width if part == WIDTH else height)
+        _drop_thumbnail(data, order, first)
+    except struct.error as error:
+        raise ValueError("its EXIF is cut off") from error
+    return bytes(data)
+
+
+def _entries(data: bytearray, order: str, start: int) -> Iterator[tuple[int, int, int]]:
+    """The entries of a directory: tag, type, and where a value of up to four bytes lies."""
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", data, place)
+        yield tag, kind, place + 8
+
+
+def _put(data: bytearray, order: str, kind: int, place: int, value: int) -> None:
+    """Write a whole number of a directory; one that its type cannot hold stays as it was."""
+    if kind == LONG or (kind == SHORT and value < 65536):
+        struct.pack_into(f"{order}{'I' if kind == LONG else 'H'}", data, place, value)
+
+
+def _drop_thumbnail(data: bytearray, order: str, first: int) -> None:
+    (count,) = struct.unpack_from(f"{order}H", data, first)
+    link = first + 2 + 12 * count
+    with suppress(struct.error):  # some cameras end there, and a damaged thumbnail is no loss
+        (second,) = struct.unpack_from(f"{order}I", data, link)
+        struct.pack_into(f"{order}I", data, link, 0)
+        found = {
+            tag: struct.unpack_from(f"{order}I", data, place)[0]
+            for tag, _, place in (_entries(data, order, second) if second else ())
+        }
+        start = found.get(THUMBNAIL, 0)
+        end = min(start + found.get(THUMBNAIL_SIZE, 0), len(data))
+        data[start:end] = bytes(max(end - start, 0))
+
+
+def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
+    """An XMP packet for upright pixels, texts added as properties of our own; None if empty.
+
+    Raises:
+        ValueError: texts cannot be added, because the packet is no XMP in UTF-8.
+    """
+    xmp = xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
+    if not texts:
+        return xmp
+    ours = _description(texts)
+    if xmp is None:
+        return _packet(ours)
+    older = rb'<rdf:Description rdf:about="" xmlns:restoreflow=.*?</rdf:Description>'
+    head, end, rest = re.sub(older, b"", xmp, flags=re.DOTALL).rpartition(b"</rdf:RDF>")
+    if not end:
+        raise ValueError("its XMP is not in UTF-8")
+    return head + ours + end + rest
+
+
+def _description(texts: Mapping[str, str]) -> bytes:
+    properties = "".join(
+        f"<restoreflow:{key}>{escape(value)}</restoreflow:{key}>" for key, value in texts.items()
+    )
+    text = f'<rdf:Description rdf:about="" xmlns:restoreflow="{NAMESPACE}">{properties}'
+    return f"{text}</rdf:Description>".encode()
+
+
+def _packet(descriptions: bytes) -> bytes:
+    return (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        + descriptions
+        + b"</rdf:RDF></x:xmpmeta>"
+    )
+
+
+def xmp_segments(xmp: bytes | None, texts: Mapping[str, str]) -> bytes:
+    """The segments of a JPEG file that hold its XMP and our texts.
+
+    A segment holds 64 KB and a graph may be larger: then the texts lie in an extended packet, as
+    the XMP specification (part 3) has it for JPEG.
+
+    Raises:
+        ValueError: as `fitted_xmp`, or the packet is too long without our texts.
+    """
+    packet = fitted_xmp(xmp, texts)
+    if packet is None:
+        return b""
+    room = LARGEST_SEGMENT - len(XMP_HEADER)
+    if len(packet) <= room:
+        return _segment(0xE1, XMP_HEADER + packet)
+    extended = _packet(_description(texts))
+    guid = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper().encode()
+    note = (
+        b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="' + guid + b'"/>'
+    )
+    head, end, rest = (fitted_xmp(xmp, {}) or _packet(b"")).rpartition(b"</rdf:RDF>")
+    main = re.sub(rb"\s+(?=<\?xpacket end)", b"\n", head + note + end + rest)
+    if not texts or not end or len(main) > room:
+        raise ValueError("its XMP is too long for JPEG")
+    segments = _segment(0xE1, XMP_HEADER + main)
+    for start in range(0, len(extended), 65000):
+        head = EXTENSION_HEADER + guid + struct.pack(">II", len(extended), start)
+        segments += _segment(0xE1, head + extended[start : start + 65000])
+    return segments
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """The segment of a JPEG file that holds IPTC.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    resource = b"8BIM" + struct.pack(">HHI", IPTC_RESOURCE, 0, len(iptc)) + iptc
+    return _segment(0xED, PHOTOSHOP_HEADER + resource + bytes(len(iptc) % 2))
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    if len(data) > LARGEST_SEGMENT:
+        raise ValueError("it is too long for JPEG")
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data

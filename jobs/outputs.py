@@ -1,0 +1,183 @@
+"""The files that photos became: what the ledger says of them, held against what lies on the disk.
+
+An output is announced, with its sha256, before its file gets its name, and done after it. Whatever
+ends the process in between, the next one knows the file for the job's own, and whether it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .database import Database
+from .rows import Job, Photo
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file below its job's output folder."""
+
+    photo: int
+    node: str
+    path: str
+    sha256: str
+    size: int | None
+    mtime_ns: int | None
+    state: str
+
+
+OUTPUT = "photo, node, path, sha256, size, mtime_ns, state"
+
+
+class Outputs:
+    """The outputs of all jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def of(self, photo: int) -> list[Output]:
+        """A photo's outputs by the order of their nodes."""
+        rows = self.database.connection().execute(
+            f"SELECT {OUTPUT} FROM output WHERE photo = ? ORDER BY node", (photo,)
+        )
+        return [Output(*row) for row in rows]
+
+    def announce(self, photo: int, node: str, path: str, sha256: str) -> None:
+        """A file of that content is about to get that name; it is so said for good on return."""
+        with self.database.writing(durable=True) as connection:
+            connection.execute(
+                "INSERT INTO output (photo, node, path, sha256, state) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (photo, node) DO UPDATE SET path = excluded.path,"
+                " before = CASE WHEN path = excluded.path THEN before || ' ' || sha256 ELSE '' END,"
+                " sha256 = excluded.sha256, state = excluded.state",
+                (photo, node, path, sha256, "announced"),
+            )
+
+    def commit(self, photo: int, node: str, seconds: float, now: float) -> bool:
+        """An announced file has its name; whether that was the last one and the photo is done."""
+        with self.database.writing() as connection:
+            row = connection.execute(
+                "SELECT output.path, target, saves FROM output JOIN photo ON photo.id = photo"
+                " JOIN job ON job.id = job WHERE photo.id = ? AND node = ?",
+                (photo, node),
+            ).fetchone()
+            if row is None:  # the job was deleted meanwhile
+                return True
+            self._take_in(photo, node, Path(row["target"], row["path"]))
+            is_done = self._done(photo) >= row["saves"]
+            if is_done:
+                connection.execute(
+                    "UPDATE photo SET state = 'done', error = NULL, seconds = ?, finished = ?"
+                    " WHERE id = ?",
+                    (seconds, now, photo),
+                )
+        return is_done
+
+    def found(self, photo: int, target: Path) -> int:
+        """How many of a photo's outputs are done, counting announced files that are there."""
+        for output in self.of(photo):
+            file = target / output.path
+            if output.state == "announced" and sha256_of(file) == output.sha256:
+                self._take_in(photo, output.node, file)
+        return self._done(photo)
+
+    def own(self, photo: Photo, job: Job, path: str) -> str | None:
+        """The sha256 of the file of that name if it was made of this photo by a job of this kind.
+
+        Such a file may be replaced. Any other is a stranger's, also that of another graph, whose
+        result is not lost because a knob was turned, or of another photo (a.jpg beside a.png).
+        """
+        rows = self.database.connection().execute(
+            "SELECT output.sha256, before FROM output JOIN photo ON photo.id = photo"
+            " JOIN job ON job.id = job WHERE output.path = ? AND place = ? AND likeness = ?",
+            (path, photo.place, job.likeness),
+        )
+        known = {sha256 for row in rows for sha256 in (row["sha256"], *row["before"].split())}
+        found = sha256_of(job.target / path) if known else None
+        return found if found in known else None
+
+    def earlier(self, photo: Photo, job: Job) -> int | None:
+        """The photo whose outputs are what this one's would be, all of them still as they were.
+
+        That is a photo at the same place of this or another job, of the same content, graph and
+        settings. Contents are compared by what the disk says of the file, or else by sha256.
+        """
+        rows = self.database.connection().execute(
+            "SELECT old.id, old.mtime_ns, old.sha256, other.source"
+            " FROM job AS other JOIN photo AS old ON old.job = other.id AND old.place = ?"
+            " WHERE other.likeness = ? AND old.size = ?"
+            " AND (old.state IN ('done', 'skipped') OR old.id = ?)",
+            (photo.place, job.likeness, photo.size, photo.id),
+        )
+        for number, mtime_ns, sha256, source in rows.fetchall():
+            untouched = mtime_ns == photo.mtime_ns and source == str(job.source)
+            same = number != photo.id and untouched
+            if not self.is_whole(number, job):
+                continue
+            if same or (sha256 and sha256_of(job.source / photo.path) == sha256):
+                return number
+        return None
+
+    def skip(self, photo: int, earlier: int) -> None:
+        """A photo needs no work, because an earlier one's outputs are its own."""
+        with self.database.writing() as connection:
+            if photo == earlier:
+                connection.execute("UPDATE photo SET state = 'done' WHERE id = ?", (photo,))
+                return
+            connection.execute(
+                "UPDATE photo SET state = 'skipped', error = NULL, sha256 ="
+                " (SELECT sha256 FROM photo WHERE id = ?) WHERE id = ?",
+                (earlier, photo),
+            )
+            connection.execute("DELETE FROM output WHERE photo = ?", (photo,))
+            connection.execute(
+                f"INSERT INTO output ({OUTPUT}) SELECT ?, node, path, sha256, size, mtime_ns, state"
+                " FROM output WHERE photo = ?",
+                (photo, earlier),
+            )
+
+    def is_whole(self, photo: int, job: Job) -> bool:
+        """Whether all of a photo's outputs are done and lie there as they were."""
+        outputs = self.of(photo)
+        return len(outputs) >= job.saves and all(is_unchanged(job.target, o) for o in outputs)
+
+    def _take_in(self, photo: int, node: str, file: Path) -> None:
+        status = file.stat()
+        with self.database.writing() as connection:
+            connection.execute(
+                "UPDATE output SET state = 'done', size = ?, mtime_ns = ?"
+                " WHERE photo = ? AND node = ?",
+                (status.st_size, status.st_mtime_ns, photo, node),
+            )
+
+    def _done(self, photo: int) -> int:
+        return self.database.connection().execute(
+            "SELECT count(*) FROM output WHERE photo = ? AND state = 'done'", (photo,)
+        ).fetchone()[0]  # fmt: skip
+
+
+def is_unchanged(target: Path, output: Output) -> bool:
+    """Whether a done output still lies there as it was; read only if it was touched since."""
+    file = target / output.path
+    try:
+        status = file.stat()
+    except OSError:
+        return False
+    if output.state != "done" or status.st_size != output.size:
+        return False
+    return status.st_mtime_ns == output.mtime_ns or sha256_of(file) == output.sha256
+
+
+def sha256_of(file: Path) -> str | None:
+    """The sha256 of a file's content, None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(file, "rb") as data:
+            while chunk := data.read(CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return None
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""A folder's photos, in the order in which a person counts them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+SYSTEM = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"),
+    *("@eadir", "#recycle", "$recycle.bin", "system volume information"),
+}
+"""Names, casefolded, that an operating system or a network store leaves among photos."""
+HIDDEN = 0x2 | 0x4  # Windows' attributes: hidden, system
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A photo's file: its path from the root with `/`, size in bytes and time of change."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def ignore(*_: object) -> None:
+    pass
+
+
+def scan(
+    root: Path,
+    suffixes: Collection[str],
+    *,
+    without: Path | None = None,
+    trouble: Callable[[str, str], None] = ignore,
+) -> Iterator[Found]:
+    """The photos below a folder, one by one; only one folder's names are held at a time and depth.
+
+    A link to a file counts where that file lies below the root, too. A link to a folder is never
+    followed: outside the root it would leave it, and inside its photos are found at their place.
+
+    Args:
+        suffixes: those of photos, in lower case and with their dot.
+        without: a folder that is passed over, as the one that the results go to.
+        trouble: called with a path and a reason for each thing that had to be left out.
+    """
+    top = os.path.realpath(root)
+    apart = without and os.path.normcase(os.path.realpath(without))
+
+    def below(folder: str, prefix: str) -> Iterator[Found]:
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry for entry in entries if not is_hidden(entry.name)]
+        except OSError as error:
+            trouble(prefix or ".", f"the folder cannot be read ({error.strerror})")
+            return
+        for entry in sorted(names, key=lambda entry: natural_key(entry.name)):
+            path = prefix + entry.name
+            try:
+                path.encode()
+                status = entry.stat()
+                if getattr(status, "st_file_attributes", 0) & HIDDEN:
+                    continue
+                if S_ISDIR(status.st_mode):
+                    # A junction of Windows is no symlink, but its real path tells it as well.
+                    if os.path.realpath(entry.path) == entry.path != apart:
+                        yield from below(entry.path, f"{path}/")
+                elif S_ISREG(status.st_mode) and is_photo(entry):
+                    yield Found(path, status.st_size, status.st_mtime_ns)
+            except UnicodeEncodeError:
+                trouble(ascii(path), "the name is not Unicode")
+            except OSError as error:
+                if not entry.is_symlink():  # a link to nothing is nothing
+                    trouble(path, f"it cannot be read ({error.strerror})")
+
+    def is_photo(entry: os.DirEntry) -> bool:
+        fits = os.path.splitext(entry.name)[1].lower() in suffixes
+        return fits and (not entry.is_symlink() or _is_below(os.path.realpath(entry.path), top))
+
+    return below(top, "")
+
+
+def natural_key(path: str) -> str:
+    """A text that sorts as a person does: img2 before img10, in any case; folder by folder.
+
+    Each number is written behind its length, so that comparing texts compares numbers; the name as
+    it is follows, so that no two paths are equal and the order never depends on the disk's.
+    """
+    keys = (f"{_DIGITS.sub(_counted, name.casefold())}\2{name}" for name in path.split("/"))
+    return "\1".join(keys)
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def _counted(digits: re.Match) -> str:
+    number = digits[0].lstrip("0")
+    return f"{len(number):03}{number}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the system's or was meant not to be seen, by its name."""
+    return name.startswith(".") or name.casefold() in SYSTEM
+
+
+def _is_below(path: str, top: str) -> bool:
+    return os.path.normcase(path).startswith(os.path.join(os.path.normcase(top), ""))

@@ -1,0 +1,222 @@
+"""A host that plays its part in photo jobs: a queue, and nodes that turn a file's bytes round.
+
+What a file begins with says what happens to it: `bad` cannot be read, `crash` fails the prompt,
+`silent` ends without saving, `model` wants a missing model.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from restoreflow.jobs.engine import Engine
+from restoreflow.jobs.ledger import Ledger
+from restoreflow.jobs.overlap import Writer
+from restoreflow.jobs.port import RefusedError, State
+
+PART = ".part"
+
+
+class FakePhotos:
+    """Photo files whose size is stated by their length."""
+
+    SUFFIXES = frozenset({".jpg", ".png"})
+
+    @staticmethod
+    def size(path: Path) -> tuple[int, int]:
+        return len(path.read_bytes()), 1
+
+    @staticmethod
+    def delete_leftovers(folder: Path) -> int:
+        found = list(folder.rglob(f".*{PART}"))
+        for path in found:
+            path.unlink()
+        return len(found)
+
+
+def graph(group: int = 1, saves: int = 1, **first) -> dict:
+    """A job's graph, in API form."""
+    node = {"class_type": "RestoreFlowJobPhoto", "inputs": {"group": group, **first}}
+    made = {"1": node, "2": {"class_type": "Restore", "inputs": {"image": ["1", 0], "steps": 5}}}
+    for number in range(saves):
+        inputs = {"image": ["2", 0], "photo": ["1", 2], "suffix": f"_{number}"}
+        made[str(10 + number)] = {"class_type": "RestoreFlowSaveRestoredPhoto", "inputs": inputs}
+    return made
+
+
+class Foreign:
+    """A prompt of the user's own."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+
+class FakeHost:
+    """The port, with the queue behind it and the nodes that it runs."""
+
+    def __init__(self, pace: float = 0.0, refuses: str = "") -> None:
+        self.pace, self.refuses = pace, refuses
+        self.engine: Engine | None = None
+        self.writer: Writer | None = None
+        self.queue: deque = deque()
+        self.running = None
+        self.history: dict[str, State] = {}
+        self.cancelled: set[str] = set()
+        self.most, self.asked, self.order, self.attempts = 0, 0, [], []
+        self.is_full = False
+        self.held = threading.Event()
+        self.held.set()
+        self._more = threading.Condition()
+        self._count = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self, ledger_file: Path, **more) -> Engine:
+        """An engine that is served by this host."""
+        self.engine = Engine(Ledger(ledger_file), self, FakePhotos, **more)
+        self.writer = Writer(self.engine)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self.engine
+
+    def close(self) -> None:
+        with self._more:
+            self.queue.append(None)
+            self._more.notify_all()
+        self.held.set()
+        self._thread.join()
+        self.writer.close()
+        self.engine.stop()
+        self.engine.ledger.database.close()
+
+    # The port
+
+    def submit(self, graph: dict) -> str:
+        if self.refuses:
+            raise RefusedError(self.refuses)
+        with self._more:
+            self._count += 1
+            prompt = f"p{self._count}"
+            self.queue.append((prompt, graph))
+            ours = [entry for entry in self.queue if not isinstance(entry, Foreign)]
+            self.most = max(self.most, len(ours) + (self.running is not None))
+            self._more.notify_all()
+        return prompt
+
+    def state(self, prompt: str) -> State:
+        with self._more:
+            self.asked += 1
+            if prompt == self.running:
+                return State("running")
+            if any(isinstance(entry, tuple) and entry[0] == prompt for entry in self.queue):
+                return State("waiting")
+            return self.history.get(prompt, State("gone"))
+
+    def cancel(self, prompt: str) -> None:
+        with self._more:
+            self.cancelled.add(prompt)
+            kept = [e for e in self.queue if not (isinstance(e, tuple) and e[0] == prompt)]
+            self.queue = deque(kept)
+
+    def forget(self, prompt: str) -> None:
+        self.history.pop(prompt, None)
+
+    def others(self) -> int:
+        return sum(isinstance(entry, Foreign) for entry in self.queue)
+
+    # The queue
+
+    def foreign(self) -> Foreign:
+        with self._more:
+            self.queue.append(prompt := Foreign())
+            self._more.notify_all()
+        return prompt
+
+    def _run(self) -> None:
+        while True:
+            with self._more:
+                self._more.wait_for(lambda: self.queue)
+                entry = self.queue.popleft()
+                self.running = entry[0] if isinstance(entry, tuple) else None
+            if entry is None:
+                return
+            if isinstance(entry, Foreign):
+                self.order.append("foreign")
+                entry.done.set()
+                continue
+            try:
+                end = self._execute(*entry)
+            except Exception as error:
+                end = State("failed", str(error))
+            with self._more:
+                self.history[entry[0]] = end
+                self.running = None
+
+    def _execute(self, prompt: str, graph: dict) -> State:
+        inputs = graph["1"]["inputs"]
+        self.order.append(int(inputs["job"]))
+        photos = [self.engine.ledger.photo(row) for row in json.loads(inputs["rows"])]
+        self.attempts.append([photo.path for photo in photos])
+        job = self.engine.ledger.job(int(inputs["job"]))
+        saves = [key for key, node in graph.items() if "Save" in node["class_type"]]
+        for photo in photos:
+            file = job.source / photo.path
+            data = file.read_bytes() if file.exists() else b"bad"
+            if data.startswith(b"bad"):
+                self.engine.failed(photo.id, "It is no photo.", final=True)
+                return State("failed", "It is no photo.", "1")
+            self.engine.opened(photo.id, hashlib.sha256(data).hexdigest(), len(data), 1)
+        self.held.wait()
+        time.sleep(self.pace)
+        if prompt in self.cancelled:
+            return State("gone")
+        contents = [(photo, (job.source / photo.path).read_bytes()) for photo in photos]
+        for _, data in contents:
+            if data.startswith(b"crash"):
+                return State("failed", "The network failed.", "2")
+            if data.startswith(b"model"):
+                return State("failed", "x.safetensors is missing.", "2", missing_model=True)
+        for photo, data in contents:
+            for node in [] if data.startswith(b"silent") else saves:
+                suffix = graph[node]["inputs"]["suffix"]
+                self._save(photo, node, job.target, suffix, data)
+        return State("done")
+
+    def _save(self, photo, node: str, target: Path, suffix: str, data: bytes) -> None:
+        stem, ending = os.path.splitext(photo.path)
+        path = f"{stem}{suffix}{ending}"
+
+        def write(announce) -> None:
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "There is no room")
+            write_file(target / path, data[::-1], announce, self.engine.own(photo.id, path))
+
+        self.writer.put(photo.id, node, path, write)
+
+
+def write_file(file: Path, data: bytes, announce, own: str | None) -> None:
+    """As the module `photos` writes: hidden, flushed, announced, named."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{os.urandom(8).hex()}{PART}")
+    try:
+        with open(part, "xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != own:
+            raise ValueError(f"{file} is a stranger's.")
+        announce(hashlib.sha256(data).hexdigest())
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    """Wait for something that happens in another thread."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)

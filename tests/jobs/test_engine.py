@@ -1,0 +1,508 @@
+"""Jobs run by an engine on a host that plays its part, and misbehaves."""
+
+import hashlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from job_host import PART, FakeHost, graph, wait_until
+from restoreflow.jobs import dispatch
+from restoreflow.jobs.database import LedgerError
+from restoreflow.jobs.folders import FolderError
+from restoreflow.jobs.graph import GraphError, graph_hash
+from restoreflow.jobs.progress import latest, measures, page, progress
+from restoreflow.jobs.rows import Settings
+from restoreflow.jobs.scan import Found
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with `in`, and no `out` yet."""
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def start(place):
+    """Start hosts with an engine each, and stop them at the end."""
+    hosts = []
+
+    def started(**more) -> FakeHost:
+        host = FakeHost(**more)
+        host.start(place / "user" / "jobs.sqlite")
+        hosts.append(host)
+        return host
+
+    yield started
+    for host in hosts:
+        host.close()
+
+
+def fill(folder: Path, count: int, **special: bytes) -> None:
+    """Photos p0.jpg, p1.jpg ...; some of them special, by name."""
+    for number in range(count):
+        name = f"p{number}"
+        (folder / f"{name}.jpg").write_bytes(special.get(name, b"photo %d" % number))
+
+
+def create(host: FakeHost, place: Path, made: dict | None = None, out: str = "out", **settings):
+    return host.engine.create(
+        "a job", made or graph(), place / "in", place / out, Settings(**settings)
+    )
+
+
+def ended(host: FakeHost, job, state: str = "finished", seconds: float = 120):
+    wait_until(lambda: host.engine.ledger.job(job.id).state == state, seconds)
+    wait_until(lambda: not host.engine.flights.list(), seconds)
+    return host.engine.ledger.job(job.id)
+
+
+def counts(host: FakeHost, job) -> dict[str, int]:
+    return progress(host.engine.ledger, job.id).counts
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_a_folder_goes_through_in_its_order(start, place):
+    (place / "in" / "trip").mkdir()
+    fill(place / "in", 12)
+    fill(place / "in" / "trip", 2)
+    host = start()
+    job = create(host, place, graph(saves=2))
+    ended(host, job)
+    names = [f"p{number}" for number in range(12)] + ["trip/p0", "trip/p1"]
+    assert host.attempts == [[f"{name}.jpg"] for name in names]
+    assert counts(host, job) == {"done": 14} and host.most <= 2
+    assert sorted(files(place / "out")) == sorted(f"{n}_{i}.jpg" for n in names for i in (0, 1))
+    assert files(place / "out")["trip/p1_1.jpg"] == b"1 otohp" and host.history == {}
+    stand = progress(host.engine.ledger, job.id)
+    assert (
+        stand.left == 0
+        and stand.total == 14
+        and stand.bytes == sum(len(data) for data in files(place / "in").values())
+    )
+    assert stand.per_minute > 0 and len(latest(host.engine.ledger, job.id, 3)) == 3
+
+
+def test_500_photos_with_failures_of_every_kind(start, place):
+    kinds = (b"bad", b"crash", b"silent")
+    special = {f"p{n}": kinds[n // 20 % 3] for n in range(0, 500, 20)}
+    fill(place / "in", 500, **special)
+    host = start()
+    job = ended(host, create(host, place, retries=1))
+    assert counts(host, job) == {"done": 475, "failed": 25} and host.most <= 2
+    assert len(files(place / "out")) == 475
+    failures = page(host.engine.ledger, job.id, ["failed"], count=20)
+    failures += page(host.engine.ledger, job.id, ["failed"], failures[-1].place)
+    assert [photo.path for photo in failures] == [f"{name}.jpg" for name in special]
+    said = {b"bad": "It is no photo.", b"crash": "The network failed."}
+    for photo in failures:
+        kind = special[photo.path[:-4]]
+        assert photo.error == said.get(kind, "The graph ended without saving.")
+        assert photo.attempts == (1 if kind == b"bad" else 2)
+        assert host.attempts.count([photo.path]) == photo.attempts
+
+
+def test_the_second_run_skips_what_is_there_and_unchanged(start, place):
+    fill(place / "in", 6)
+    host = start()
+    ended(host, create(host, place, graph(saves=2)))
+    before = files(place / "out")
+    (place / "out" / "p1_0.jpg").unlink()
+    (place / "in" / "p2.jpg").write_bytes(b"another")
+    os.utime(place / "in" / "p3.jpg")
+    os.utime(place / "out" / "p4_1.jpg")
+    host.attempts.clear()
+    job = create(host, place, graph(saves=2, rows="[9]", group=1))
+    ended(host, job)
+    assert host.attempts == [["p1.jpg"], ["p2.jpg"]]
+    assert counts(host, job) == {"done": 2, "skipped": 4}
+    assert files(place / "out") == {**before, "p2_0.jpg": b"rehtona", "p2_1.jpg": b"rehtona"}
+    host.attempts.clear()
+    third = create(host, place, graph(saves=2))
+    ended(host, third)
+    assert host.attempts == [] and counts(host, third) == {"skipped": 6}
+
+
+def test_another_graph_or_settings_do_not_skip_nor_replace(start, place):
+    fill(place / "in", 1)
+    host = start()
+    ended(host, create(host, place))
+    other = graph()
+    other["2"]["inputs"]["steps"] = 6
+    job = ended(host, create(host, place, other, retries=0))
+    assert "stranger" in page(host.engine.ledger, job.id)[0].error
+    job = ended(host, create(host, place, saving={"format": "PNG"}, retries=0))
+    assert counts(host, job) == {"failed": 1}
+    job = ended(host, create(host, place, other, out="out2"))
+    assert counts(host, job) == {"done": 1}
+
+
+def test_resuming_rescans(start, place):
+    fill(place / "in", 4, p3=b"crash")
+    host = start()
+    job = ended(host, create(host, place, retries=0))
+    fill(place / "in", 6, p1=b"changed")
+    (place / "in" / "p0.jpg").unlink()
+    os.utime(place / "in" / "p2.jpg")
+    host.attempts.clear()
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert host.attempts == [["p1.jpg"], ["p3.jpg"], ["p4.jpg"], ["p5.jpg"]]
+    assert counts(host, job) == {"done": 6}  # what was done of a removed photo stays done
+    assert files(place / "out")["p1_0.jpg"] == b"degnahc"
+    (place / "out" / "p5_0.jpg").unlink()
+    (place / "in" / "p6.jpg").write_bytes(b"crash")
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 6, "failed": 1} and (place / "out" / "p5_0.jpg").exists()
+    (place / "in" / "p6.jpg").unlink()
+    host.engine.resume(job.id, forgive=True)
+    ended(host, job)
+    assert counts(host, job) == {"done": 6, "gone": 1}
+
+
+def test_an_input_folder_that_is_away_pauses(start, place):
+    fill(place / "in", 3)
+    host = start()
+    job = ended(host, create(host, place))
+    (place / "in").rename(place / "away")
+    host.engine.resume(job.id)
+    assert "cannot be scanned" in ended(host, job, "paused").reason
+    assert counts(host, job) == {"done": 3}
+
+
+def test_a_dry_run_does_the_first_photos_and_the_job_skips_them(start, place):
+    fill(place / "in", 8)
+    host = start()
+    dry = ended(host, create(host, place, limit=3))
+    assert counts(host, dry) == {"done": 3} and len(files(place / "out")) == 3
+    job = ended(host, create(host, place))
+    assert counts(host, job) == {"skipped": 3, "done": 5}
+
+
+def test_photos_of_equal_size_share_a_prompt(start, place):
+    fill(place / "in", 8, p2=b"a longer photo", p5=b"a longer photo", p6=b"crash 6")
+    host = start()
+    job = ended(host, create(host, place, graph(group=3), retries=0))
+    names = [[path[1:-4] for path in prompt] for prompt in host.attempts]
+    assert names[:3] == [["0", "1", "3"], ["2", "5"], ["4", "6", "7"]]
+    assert sorted(names[3:]) == [["4"], ["6"], ["7"]]  # the failed group, one by one
+    assert counts(host, job) == {"done": 7, "failed": 1}
+
+
+def test_pause_resume_cancel_delete(start, place):
+    fill(place / "in", 30)
+    host = start(pace=0.005)
+    job = create(host, place)
+    wait_until(lambda: counts(host, job).get("done", 0) >= 3)
+    host.engine.pause(job.id)
+    ended(host, job, "paused")
+    paused = counts(host, job)
+    assert paused["waiting"] + paused["done"] == 30 and len(files(place / "out")) == paused["done"]
+    host.engine.resume(job.id)
+    wait_until(lambda: counts(host, job)["done"] > paused["done"])
+    host.held.clear()
+    wait_until(lambda: len(host.queue) and host.running)
+    host.engine.pause(job.id, now=True)
+    wait_until(lambda: len(host.cancelled) >= 2)
+    host.held.set()
+    ended(host, job, "paused")
+    assert "queued" not in counts(host, job)
+    host.engine.resume(job.id)
+    wait_until(lambda: host.running)
+    host.engine.cancel(job.id)
+    ended(host, job, "cancelled")
+    assert "failed" not in counts(host, job)
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 30} and len(set(map(tuple, host.attempts))) == 30
+    host.engine.cancel(job.id)
+    assert host.engine.ledger.job(job.id).state == "finished"
+    host.engine.delete(job.id)
+    assert host.engine.ledger.jobs() == [] and len(files(place / "out")) == 30
+
+
+def test_a_job_deleted_while_it_runs(start, place):
+    fill(place / "in", 5)
+    host = start()
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: host.running)
+    host.engine.delete(job.id)
+    host.held.set()
+    wait_until(lambda: not host.engine.flights.list())
+    assert not (place / "out").exists() or files(place / "out") == {}
+    with pytest.raises(LedgerError, match=f"no job {job.id}"):
+        host.engine.resume(job.id)
+
+
+def test_a_prompt_taken_out_of_the_queue_pauses(start, place):
+    fill(place / "in", 5)
+    host = start()
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: host.running and host.queue)
+    host.queue.clear()
+    host.held.set()
+    assert "taken out" in ended(host, job, "paused").reason
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 5}
+
+
+def test_two_jobs_and_the_users_own_prompts(start, place):
+    fill(place / "in", 40)
+    host = start(pace=0.002)
+    jobs = [create(host, place), create(host, place, out="out2")]
+    own = []
+    for _ in range(10):
+        own.append(host.foreign())
+        time.sleep(0.01)
+    assert all(prompt.done.wait(60) for prompt in own)
+    assert any(host.engine.ledger.job(job.id).state == "running" for job in jobs)
+    for job in jobs:
+        ended(host, job)
+        assert counts(host, job) == {"done": 40}
+    assert host.most <= 2 and len(files(place / "out2")) == 40
+    half = [entry for entry in host.order if entry != "foreign"][:40]
+    assert 12 <= half.count(jobs[0].id) <= 28
+
+
+def test_a_full_disk_pauses_and_nothing_is_half_written(start, place):
+    fill(place / "in", 20)
+    host = start()
+    host.is_full = True
+    job = create(host, place)
+    assert ended(host, job, "paused").reason == "There is no room."
+    assert counts(host, job) == {"waiting": 20} and files(place / "out") == {}
+    host.is_full = False
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 20}
+    assert all(photo.attempts == 0 for photo in page(host.engine.ledger, job.id))
+
+
+def test_a_missing_model_stops_at_once(start, place):
+    fill(place / "in", 9, p0=b"model")
+    host = start()
+    job = ended(host, create(host, place), "stopped")
+    assert job.reason == "x.safetensors is missing." and len(host.attempts) <= 2
+    assert "failed" not in counts(host, job)
+
+
+def test_a_refused_graph_stops_at_once(start, place):
+    fill(place / "in", 9)
+    host = start(refuses="Value not in list.")
+    job = ended(host, create(host, place), "stopped")
+    assert "Value not in list." in job.reason and counts(host, job)["waiting"] == 9
+
+
+def test_what_is_no_job_is_refused_in_a_sentence(start, place):
+    host = start()
+    without = {key: node for key, node in graph().items() if key != "10"}
+    unwired = graph()
+    unwired["10"]["inputs"] = {"image": ["3", 0]}
+    for made, says in (
+        ({}, "API form"),
+        ({"nodes": [], "links": []}, "API form"),
+        ({**graph(), "9": graph()["1"]}, "exactly one Job Photo node, but the graph has 2"),
+        ({"10": graph()["10"]}, "but the graph has 0"),
+        (without, "needs a Save Restored Photo"),
+        (unwired, "wire them together"),
+    ):
+        with pytest.raises(GraphError, match=says) as error:
+            host.engine.create("x", made, place / "in", place / "out")
+        assert str(error.value).endswith(".") and "\n" not in str(error.value)
+    with pytest.raises(FolderError, match="another output folder"):
+        create(host, place, out="in")
+    assert host.engine._thread is None and not (place / "user" / "jobs.sqlite").exists()
+
+
+def test_what_a_graph_is_told_by():
+    other = dict(reversed(graph(group=5, rows="[1, 2]").items()))
+    other["2"] = {"inputs": {"steps": 5.0, "image": ["1", 0]}, "class_type": "Restore", "_meta": {}}
+    assert graph_hash(other) == graph_hash(graph())
+    other["2"]["inputs"]["steps"] = 5.5
+    assert graph_hash(other) != graph_hash(graph())
+
+
+def test_results_inside_the_input_folder_are_no_photos(start, place):
+    fill(place / "in", 3)
+    host = start()
+    job = create(host, place, out="in/restored")
+    ended(host, job)
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 3} and len(files(place / "in" / "restored")) == 3
+
+
+def test_measures_and_what_comes_next(start, place):
+    fill(place / "in", 4)
+    host = start()
+    expected = []
+    host.engine.prefetch = expected.append
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: len(host.engine.flights.list()) == 2 and len(host.engine.upcoming()) == 1)
+    rows = [photo.id for photo in page(host.engine.ledger, job.id)]
+    wait_until(lambda: expected[-1:] == [rows[1:2]])
+    host.engine.ledger.record(rows[0], "psnr", 30)
+    host.engine.ledger.record(rows[0], "psnr", 31)
+    assert measures(host.engine.ledger, rows[0]) == {"psnr": 31.0}
+    host.held.set()
+    ended(host, job)
+
+
+def test_one_process_has_the_jobs(start, place):
+    fill(place / "in", 1)
+    first, second = start(), start()
+    ended(first, create(first, place))
+    with pytest.raises(LedgerError, match="Another ComfyUI"):
+        create(second, place)
+
+
+def test_a_ledger_that_cannot_be_written_pauses(start, place, monkeypatch):
+    fill(place / "in", 5)
+    host = start(pace=0.01)
+    ledger = host.engine.ledger
+    job = create(host, place)
+    wait_until(lambda: counts(host, job).get("done"))
+
+    def full(*_: object, **__: object):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(ledger.database, "writing", full)
+        wait_until(lambda: not host.engine.dispatcher.runs)
+        wait_until(lambda: not host.running and not host.queue)
+    assert "disk is full" in ended(host, job, "paused").reason
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 5} and len(files(place / "out")) == 5
+
+
+# Killed
+
+PROCESS = """
+import sys, types
+pack = types.ModuleType("restoreflow"); pack.__path__ = [sys.argv[1]]
+sys.modules["restoreflow"] = pack
+sys.path.append(sys.argv[1] + "/tests")
+from pathlib import Path
+from job_host import FakeHost, graph, wait_until
+from restoreflow.jobs.rows import Settings
+place, auto = Path(sys.argv[2]), sys.argv[3] == "auto"
+host = FakeHost(pace=0.004)
+engine = host.start(place / "user" / "jobs.sqlite")
+engine.open()
+jobs = engine.ledger.jobs()
+if not jobs:
+    engine.create("a job", graph(saves=2), place / "in", place / "out", Settings(auto_resume=auto))
+elif not auto:
+    assert jobs[0].state == "interrupted", jobs[0].state
+    engine.resume(jobs[0].id)
+print("running", flush=True)
+wait_until(lambda: engine.ledger.jobs()[0].state == "finished", 300)
+host.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["auto", "by hand"])
+def test_killed_three_times_and_resumed_to_the_end(start, place, how):
+    special = {"p7": b"bad", "p31": b"crash"}
+    fill(place / "in", 60, **special)
+    command = [sys.executable, "-P", "-c", PROCESS, str(ROOT), str(place), how]
+    dice = random.Random(how)
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "running\n"
+            time.sleep(dice.uniform(0, 0.4))
+            process.send_signal(signal.SIGKILL)
+        (place / "out").mkdir(exist_ok=True)
+        (place / "out" / f".left{PART}").touch()
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    host = start()
+    (job,) = host.engine.ledger.jobs()
+    assert counts(host, job) == {"done": 58, "failed": 2}
+    assert files(place / "out") == {
+        f"p{n}_{i}.jpg": (b"photo %d" % n)[::-1]
+        for n in range(60) if f"p{n}" not in special for i in (0, 1)
+    }  # fmt: skip
+    rows = host.engine.ledger.database.connection().execute(
+        "SELECT count(*), count(DISTINCT output.path) FROM output WHERE state = 'done'"
+    )
+    assert tuple(rows.fetchone()) == (116, 116)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_killed_between_announcement_and_record(start, place, renamed):
+    fill(place / "in", 1)
+    host = start()
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: host.running)
+    host.engine.stop()
+    ledger = host.engine.ledger
+    (photo,) = page(ledger, job.id)
+    ledger.outputs.announce(photo.id, "10", "p0_0.jpg", hashlib.sha256(b"0 otohp").hexdigest())
+    (place / "out").mkdir()
+    name = "p0_0.jpg" if renamed else f".x{PART}"
+    (place / "out" / name).write_bytes(b"0 otohp")
+    host.engine.open()
+    state = "done" if renamed else "waiting"
+    assert counts(host, job) == {state: 1} and ledger.job(job.id).state == "interrupted"
+    assert not (place / "out" / f".x{PART}").exists()
+
+
+# Cheap
+
+
+def test_a_photo_costs_little_to_schedule(start, place, capsys, monkeypatch):
+    fill(place / "in", 400)
+    found = [Found(f"p{number}.jpg", 9, 1) for number in range(10_000)]
+    monkeypatch.setattr(dispatch, "scan", lambda *given, **more: iter(found))
+    host, spent = start(), {"step": 0.0, "opened": 0.0, "announce": 0.0, "saved": 0.0}
+
+    def timed(owner, name: str) -> None:
+        call = getattr(owner, name)
+
+        def wrapped(*given, **more):
+            begun = time.thread_time()
+            try:
+                return call(*given, **more)
+            finally:
+                spent[name] += time.thread_time() - begun
+
+        setattr(owner, name, wrapped)
+
+    timed(host.engine.dispatcher, "step")
+    for name in ("opened", "announce", "saved"):
+        timed(host.engine, name)
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: not host.engine.dispatcher.runs[job.id].scanning)
+    entered = spent["step"] / len(found)
+    spent.update(dict.fromkeys(spent, 0.0))
+    host.held.set()
+    wait_until(lambda: counts(host, job).get("done", 0) >= 150)
+    host.engine.pause(job.id)
+    done = counts(host, job)["done"]
+    with capsys.disabled():  # the processor's time: what it costs whoever shares the machine
+        parts = ", ".join(f"{name} {spent[name] / done * 1000:.2f}" for name in spent)
+        print(
+            f"\nms a photo of 10,000: entered in the ledger {entered * 1000:.3f}, {parts}; "
+            f"asked the host {host.asked / done:.1f} times each"
+        )
+    assert sum(spent.values()) / done < 0.02
