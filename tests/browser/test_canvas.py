@@ -67,6 +67,8 @@ def placeholders(served: comfyui.Host) -> Iterator[None]:
     yield
     for file in files:
         file.unlink()
+        if file.parent.name != "restoreflow":
+            file.parent.rmdir()
 
 
 @pytest.mark.usefixtures("placeholders")
