@@ -131,6 +131,40 @@ class AxialRoPE(nn.Module):
         return torch.cat([y * self.freqs, x * self.freqs], dim=-1)
 
 
+def hourglass(
+    x: Tensor,
+    positions: Tensor,
+    condition: Tensor | None,
+    levels: Sequence[tuple[nn.Module, ...]],
+    middle: nn.Module,
+) -> Tensor:
+    """Through the levels to the coarsest and back.
+
+    Args:
+        x: what the layers take; their layout is theirs.
+        positions: [H, W, 2] of its tokens; a coarser token stands in the middle of its four.
+        condition: [B, width], what every layer is told.
+        levels: from finest to coarsest: layers, the way down, layers, and the way up, which also
+            takes what was kept on the way down.
+        middle: the coarsest level's layers.
+    """
+    kept = []
+    for layers, down, _, _ in levels:
+        for layer in layers:
+            x = layer(x, positions, condition)
+        kept.append((x, positions))
+        x = down(x)
+        positions = rearrange(positions, "(h i) (w j) yx -> h w yx (i j)", i=2, j=2).mean(-1)
+    for layer in middle:
+        x = layer(x, positions, condition)
+    for _, _, layers, up in reversed(levels):
+        skip, positions = kept.pop()
+        x = up(x, skip)
+        for layer in layers:
+            x = layer(x, positions, condition)
+    return x
+
+
 def make_exact(network: nn.Module) -> None:
     """Bring tables of frequencies to float32.
 
@@ -330,18 +364,6 @@ class HDiT(nn.Module):
         condition = self.condition(t)
         x = self.patch_in(x.movedim(1, -1))
         positions = cell_centres(*x.shape[1:3], x.device)
-        kept = []
-        for layers, merge in zip(self.down_levels, self.merges, strict=True):
-            for layer in layers:
-                x = layer(x, positions, condition)
-            kept.append((x, positions))
-            x = merge(x)
-            positions = rearrange(positions, "(h i) (w j) yx -> h w yx (i j)", i=2, j=2).mean(-1)
-        for layer in self.mid_level:
-            x = layer(x, positions, condition)
-        for layers, split in zip(reversed(self.up_levels), reversed(self.splits), strict=True):
-            skip, positions = kept.pop()
-            x = split(x, skip)
-            for layer in layers:
-                x = layer(x, positions, condition)
+        levels = zip(self.down_levels, self.merges, self.up_levels, self.splits, strict=True)
+        x = hourglass(x, positions, condition, list(levels), self.mid_level)
         return self.patch_out(self.out_norm(x)).movedim(-1, 1)

@@ -24,6 +24,7 @@ from .hdit import (
     MappingNetwork,
     attend,
     cell_centres,
+    hourglass,
     rms_normalise,
     rotate,
 )
@@ -291,18 +292,6 @@ class LooUFormer(nn.Module):
         condition = self.condition(sigma)
         x = self.proj_in(x)
         positions = cell_centres(*x.shape[2:], x.device)
-        kept = []
-        for layers, down in zip(self.down_blocks, self.downs, strict=True):
-            for layer in layers:
-                x = layer(x, positions, condition)
-            kept.append((x, positions))
-            x = down(x)
-            positions = rearrange(positions, "(h i) (w j) yx -> h w yx (i j)", i=2, j=2).mean(-1)
-        for layer in self.mid_block:
-            x = layer(x, positions, condition)
-        for layers, up in zip(reversed(self.up_blocks), reversed(self.ups), strict=True):
-            skip, positions = kept.pop()
-            x = up(x, skip)
-            for layer in layers:
-                x = layer(x, positions, condition)
+        levels = zip(self.down_blocks, self.downs, self.up_blocks, self.ups, strict=True)
+        x = hourglass(x, positions, condition, list(levels), self.mid_block)
         return self.proj_out(self.out_norm(x))

@@ -57,7 +57,7 @@ def test_template_opens_cleanly(
 
 
 @pytest.fixture
-def placeholders(served: comfyui.Host) -> Iterator[None]:
+def weights_in_place(served: comfyui.Host) -> Iterator[None]:
     """Every weight that a template asks for lies on the host, as far as names tell."""
     wanted = {weight for name in TEMPLATES for weight in needed(name)}
     files = [served.folder / "models" / "restoreflow" / file for file in wanted]
@@ -71,7 +71,7 @@ def placeholders(served: comfyui.Host) -> Iterator[None]:
             file.parent.rmdir()
 
 
-@pytest.mark.usefixtures("placeholders")
+@pytest.mark.usefixtures("weights_in_place")
 def test_weights_that_are_there_are_not_missed(page: Canvas, client: Client) -> None:
     page.command("Comfy.RefreshNodeDefinitions")
     for name in filter(needed, TEMPLATES):
