@@ -10,7 +10,7 @@ from ..sampling.restore import sample, step_count
 from . import host
 from .latents import Latents
 from .picture import Picture
-from .restore import course, limits, seed_input
+from .restore import course, limits, seed_input, tile_input
 from .sockets import FLOW, POSTERIOR_MEAN
 from .vae import autoencoder
 
@@ -18,17 +18,9 @@ MODES = ("mean", "sample")
 
 
 def _tile() -> io.Int.Input:
-    return host.advanced(
-        io.Int.Input(
-            "tile",
-            optional=True,
-            default=0,
-            min=0,
-            max=8192,
-            step=64,
-            tooltip="Side in pixels of the tiles in which large pictures are computed; 0 takes the "
-            "whole picture, and tiles on little memory.",
-        )
+    return tile_input(
+        "Side in pixels of the tiles in which large pictures are computed; 0 takes the whole "
+        "picture, and tiles on little memory."
     )
 
 

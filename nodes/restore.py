@@ -69,20 +69,19 @@ def limits(unit: str) -> list[io.Input]:
                 "estimate of the picture; 0 runs all. Trade-Off is the knob with a proof.",
             )
         ),
-        host.advanced(
-            io.Int.Input(
-                "tile",
-                optional=True,
-                default=0,
-                min=0,
-                max=8192,
-                step=64,
-                tooltip=f"Side in {unit} of the tiles in which large pictures are computed, rounded"
-                " to what the network takes; 0 takes the size at which the flow was "
-                "trained, and smaller on little memory.",
-            )
+        tile_input(
+            f"Side in {unit} of the tiles in which large pictures are computed, rounded to what "
+            "the network takes; 0 takes the size at which the flow was trained, and smaller on "
+            "little memory."
         ),
     ]
+
+
+def tile_input(tooltip: str) -> io.Int.Input:
+    """The side of tiles, 0 for automatic."""
+    return host.advanced(
+        io.Int.Input("tile", optional=True, default=0, min=0, max=8192, step=64, tooltip=tooltip)
+    )
 
 
 class PosteriorMean(io.ComfyNode):

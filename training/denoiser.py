@@ -55,8 +55,12 @@ def train(
     loss = partial(task.mean_loss, mean, pictures_used, plan.mean, device)
     mean, mean_progress = fit(mean, loss, plan.mean, plan.seed + 1, work / "mean.pt")
 
+    def estimate(noisy: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return mean(noisy.to(device, memory_format=torch.channels_last)).float()
+
     def restore(name: str, pictures: np.ndarray, seed: int) -> np.ndarray:
-        return kept(work / name, partial(restore_all, mean, pictures, seed, device))
+        return kept(work / name, partial(task.restore_all, estimate, pictures, seed))
 
     means = restore("means.npy", pictures, plan.seed + 2)
     calm_means = restore("calm_means.npy", calm, plan.seed + 11)
@@ -77,21 +81,6 @@ def train(
     record["training"]["held_out_pictures"] = measure(flow, *pairs, plan.seed + 4, device)
     write({"mean": mean, "flow": flow}, record, out)
     return record
-
-
-@torch.no_grad()
-def restore_all(
-    net: nn.Module, pictures: np.ndarray, seed: int, device: torch.device
-) -> np.ndarray:
-    """The posterior mean of each picture under one draw of noise; uint8 like the pictures."""
-    means = np.empty_like(pictures)
-    for number, picture in enumerate(pictures):
-        noisy = task.degrade(task.to_tensor(picture[None]), step_generator(seed, number))
-        with torch.autocast(device.type, torch.bfloat16):
-            mean = net(noisy.to(device, memory_format=torch.channels_last))
-        mean = (255 * mean[0].float().clamp(0, 1)).round().byte()
-        means[number] = mean.permute(1, 2, 0).cpu().numpy()
-    return means
 
 
 @torch.no_grad()

@@ -20,10 +20,10 @@ from ..models.networks.hdit import Level, Mapping
 from ..models.networks.looformer import LooUFormer, Options
 from ..models.networks.simvae import SimVAE, SimVAEShape
 from .denoiser import WEIGHTS as DENOISER
-from .fit import Recipe, fit, step_generator
+from .fit import Recipe, fit
 from .pictures import CALM, RICH
 from .stages import drawn, kept, pin_plan, training_record, write
-from .task import TASK, degrade, draw_crops, to_tensor
+from .task import TASK, draw_crops, restore_all, to_tensor
 
 WEIGHTS = DENOISER.with_name("demo-latent-pmrf-25.safetensors")
 SPACE = "RestoreFlow demo c16 f4"
@@ -120,17 +120,6 @@ def encode_all(
     """The latents of each picture, float16 [N, C, h, w]."""
     latents = [encode(to_tensor(picture[None]).to(device))[0].half().cpu() for picture in pictures]
     return torch.stack(latents).numpy()
-
-
-@torch.no_grad()
-def restore_all(mean: Callable[[Tensor], Tensor], pictures: np.ndarray, seed: int) -> np.ndarray:
-    """The posterior mean of each picture under one draw of noise; uint8 like the pictures."""
-    restored = np.empty_like(pictures)
-    for number, picture in enumerate(pictures):
-        noisy = degrade(to_tensor(picture[None]), step_generator(seed, number))
-        pixels = (255 * mean(noisy)[0].clamp(0, 1)).round().byte()
-        restored[number] = pixels.permute(1, 2, 0).cpu().numpy()
-    return restored
 
 
 def preview_of(latents: np.ndarray, pictures: np.ndarray) -> list[list[float]]:

@@ -4,12 +4,14 @@ Arrays of pictures are uint8 [N, H, W, 3]; tensors are float32 [B, 3, H, W] in [
 comes from CPU generators, whatever the device.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .fit import Recipe
+from .fit import Recipe, step_generator
 
 NAME = "Demo denoiser (Gaussian noise 25/255)"
 TASK = "removes Gaussian noise of standard deviation 25/255 (clipped, rounded to 8 bit)"
@@ -82,3 +84,14 @@ def flow_loss(
     with torch.autocast(device.type, torch.bfloat16):
         predicted = net(state, t, t)
     return F.mse_loss(predicted.float(), velocity.to(device))
+
+
+@torch.no_grad()
+def restore_all(mean: Callable[[Tensor], Tensor], pictures: np.ndarray, seed: int) -> np.ndarray:
+    """The posterior mean of each picture under one draw of noise; uint8 like the pictures."""
+    restored = np.empty_like(pictures)
+    for number, picture in enumerate(pictures):
+        noisy = degrade(to_tensor(picture[None]), step_generator(seed, number))
+        pixels = (255 * mean(noisy)[0].clamp(0, 1)).round().byte()
+        restored[number] = pixels.permute(1, 2, 0).cpu().numpy()
+    return restored
