@@ -28,6 +28,7 @@ CREATE TABLE job (
     reason TEXT,
     name TEXT NOT NULL,
     graph TEXT NOT NULL,
+    workflow TEXT,  -- the graph as the canvas saves it
     source TEXT NOT NULL,
     target TEXT NOT NULL,
     settings TEXT NOT NULL,

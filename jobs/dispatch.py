@@ -224,8 +224,8 @@ class Dispatcher:
             self.ledger.take_back(left)
             if not flight.is_withdrawn:
                 self.halt(flight.job, PAUSED, "Its prompt was taken out of the host's queue.")
-        elif end.missing_model:
-            self.ledger.take_back(left)
+        elif end.kind == "failed" and not self._sees_photo(flight, end):
+            self.ledger.take_back(left)  # as a missing model, it would fail every photo
             self.halt(flight.job, STOPPED, end.reason)
         elif len(flight.photos) > 1:
             self.ledger.take_back(left, alone=True)
@@ -234,6 +234,9 @@ class Dispatcher:
             job = self.ledger.job(flight.job)
             self.fail(self.ledger.photo(left[0]), job, reason)
         self.flights.settled(left)
+
+    def _sees_photo(self, flight: Flight, end: State) -> bool:
+        return graphs.sees_photo(self.ledger.job(flight.job).graph, end.node)
 
     def _finish(self, run: Run) -> None:
         number = run.job.id

@@ -10,9 +10,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import graph as graphs
 from .database import LedgerError
@@ -94,9 +95,18 @@ class Engine:
     # Commands
 
     def create(
-        self, name: str, graph: Prompt, source: Path, target: Path, settings: Settings | None = None
+        self,
+        name: str,
+        graph: Prompt,
+        source: Path,
+        target: Path,
+        settings: Settings | None = None,
+        workflow: Mapping[str, Any] | None = None,
     ) -> Job:
         """Start a job for the photos below `source`, with its results below `target`.
+
+        Args:
+            workflow: the graph as the canvas saves it, to be embedded in the results.
 
         Raises:
             GraphError: no job can be made of the graph.
@@ -108,7 +118,7 @@ class Engine:
             raise FolderError("Results cannot go among the photos; choose another output folder.")
         self.open()
         settings = replace(settings or Settings(), group=graphs.group_of(graph))
-        job = self.ledger.create(name, graph, source, target, settings)
+        job = self.ledger.create(name, graph, source, target, settings, workflow)
         self._run(job)
         return job
 

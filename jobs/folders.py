@@ -9,11 +9,25 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+
+def default_file() -> Path:
+    """Where this user of the machine keeps the folders allowed by command, for any ComfyUI."""
+    if home := os.environ.get("RESTOREFLOW_HOME"):
+        return Path(home, "folders.json")
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return base / "restoreflow" / "folders.json"
 
 
 class FolderError(ValueError):

@@ -38,9 +38,10 @@ def check(graph: Prompt) -> None:
             "A photo job needs a Save Restored Photo node, but the graph has none, so nothing "
             "would be kept."
         )
-    if not fed_saves(graph):
+    if set(fed_saves(graph)) != set(saves):
         raise GraphError(
-            "No Save Restored Photo node comes after the Job Photo node: wire them together."
+            "Wire the photo output of Job Photo to the photo input of each Save Restored Photo: "
+            "without it, there is no name to save under."
         )
 
 
@@ -50,9 +51,17 @@ def nodes(graph: Prompt, kind: str) -> list[str]:
 
 
 def fed_saves(graph: Prompt) -> list[str]:
-    """The ids of the Save nodes that get something of the job's photo: a photo's outputs."""
+    """The ids of the Save nodes that get the job's photo on their socket `photo`: its outputs."""
     (first,) = nodes(graph, JOB_PHOTO)
-    return [key for key in nodes(graph, SAVE) if first in _before(graph, key)]
+    wired = ((key, graph[key].get("inputs", {}).get("photo")) for key in nodes(graph, SAVE))
+    links = {key: str(link[0]) for key, link in wired if isinstance(link, list) and link}
+    return [key for key, link in links.items() if first in {link} | _before(graph, link)]
+
+
+def sees_photo(graph: Prompt, key: str) -> bool:
+    """Whether what a node does may differ from photo to photo; a node that is unknown may, too."""
+    (first,) = nodes(graph, JOB_PHOTO)
+    return key not in graph or key == first or first in _before(graph, key)
 
 
 def _before(graph: Prompt, key: str) -> set[str]:
@@ -102,6 +111,17 @@ def _normal(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_normal(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def without_photos(graph: Prompt) -> Prompt:
+    """The graph as it is for any photo: the same for all prompts of a job."""
+    asked = RUN_TIME - {"group"}
+    bare = {
+        key: {**node, "inputs": {k: v for k, v in node["inputs"].items() if k not in asked}}
+        for key, node in graph.items()
+        if node["class_type"] == JOB_PHOTO and "inputs" in node
+    }
+    return {**graph, **bare}
 
 
 def with_photos(graph: Prompt, job: int, rows: Sequence[int]) -> Prompt:

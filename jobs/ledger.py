@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,18 @@ class Ledger:
     # Jobs
 
     def create(
-        self, name: str, graph: Prompt, source: Path, target: Path, settings: Settings
+        self,
+        name: str,
+        graph: Prompt,
+        source: Path,
+        target: Path,
+        settings: Settings,
+        workflow: Mapping[str, Any] | None = None,
     ) -> Job:
         """A new job, running.
+
+        Args:
+            workflow: the graph as the canvas saves it, to be embedded in the results.
 
         Raises:
             GraphError: no job can be made of the graph.
@@ -49,10 +58,11 @@ class Ledger:
         likeness = graphs.digest([graphs.graph_hash(graph), str(target), settings.saving])
         with self.database.writing() as connection:
             number = connection.execute(
-                "INSERT INTO job (created, state, name, graph, source, target, settings, saves,"
-                " likeness) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self.clock(), RUNNING, name, json.dumps(graph), str(source), str(target),
-                 json.dumps(asdict(settings)), len(graphs.fed_saves(graph)), likeness),
+                "INSERT INTO job (created, state, name, graph, workflow, source, target, settings,"
+                " saves, likeness) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self.clock(), RUNNING, name, json.dumps(graph), workflow and json.dumps(workflow),
+                 str(source), str(target), json.dumps(asdict(settings)),
+                 len(graphs.fed_saves(graph)), likeness),
             ).lastrowid  # fmt: skip
         return self.job(number)
 
@@ -66,6 +76,11 @@ class Ledger:
         if row is None:
             raise LedgerError(f"There is no job {number} (any more).")
         return _job(row)
+
+    def workflow(self, job: int) -> dict[str, Any] | None:
+        """A job's graph as the canvas saves it, if it was told."""
+        row = self._rows("SELECT workflow FROM job WHERE id = ?", job).fetchone()
+        return json.loads(row["workflow"]) if row and row["workflow"] else None
 
     def jobs(self, *states: str) -> list[Job]:
         """All jobs, or those in some states, the oldest first."""
@@ -116,6 +131,12 @@ class Ledger:
         if row is None:
             raise LedgerError(f"There is no photo {number} in the jobs (any more).")
         return Photo(*row)
+
+    def rank(self, photo: Photo) -> int:
+        """How many photos of its job come before a photo."""
+        return self._rows(
+            "SELECT count(*) FROM photo WHERE job = ? AND place < ?", photo.job, photo.place
+        ).fetchone()[0]
 
     def waiting(self, job: int, count: int) -> list[Photo]:
         """The next photos: in their order, but one that failed before after all others."""

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from .encoding import Saving, encode
-from .reading import LIMIT_PIXELS, read, readable
+from .reading import LIMIT_PIXELS, read, readable, size
 from .source import FORMATS, SUFFIXES, Photo, PhotoError, Source
 
 __all__ = [
     "LIMIT_PIXELS", "SUFFIXES", "TEMPORARY", "DiskFullError", "Photo", "PhotoError", "Saving",
-    "Source", "Written", "delete_leftovers", "read", "readable", "target_path", "write",
+    "Source", "Written", "delete_leftovers", "read", "readable", "size", "target_path", "write",
 ]  # fmt: skip
 
 TEMPORARY = ".restoreflow-part"

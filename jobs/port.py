@@ -24,8 +24,6 @@ class State:
     """Why it failed, a sentence."""
     node: str = ""
     """The id of the node at which it failed."""
-    missing_model: bool = False
-    """Whether every other photo would fail in the same way, for want of a model file."""
 
 
 class Port(Protocol):

@@ -71,6 +71,18 @@ def read(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Photo:
     return Photo(np.ascontiguousarray(pixels), alpha, replace(source, icc=icc), tuple(notes))
 
 
+def size(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[int, int]:
+    """A photo's width and height as it is seen, from the file's head.
+
+    Raises:
+        PhotoError: as `read`, for what shows before the pixels are decoded.
+    """
+    with _opened(path, limit_pixels) as image:
+        width, height = image.size
+        is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return (height, width) if is_turned else (width, height)
+
+
 @contextmanager
 def _opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
     """The file's picture; whatever is wrong with it while it is used becomes a PhotoError."""

@@ -41,7 +41,12 @@ class FakePhotos:
 def graph(group: int = 1, saves: int = 1, **first) -> dict:
     """A job's graph, in API form."""
     node = {"class_type": "RestoreFlowJobPhoto", "inputs": {"group": group, **first}}
-    made = {"1": node, "2": {"class_type": "Restore", "inputs": {"image": ["1", 0], "steps": 5}}}
+    restore = {"model": ["3", 0], "image": ["1", 0], "steps": 5}
+    made = {
+        "1": node,
+        "2": {"class_type": "Restore", "inputs": restore},
+        "3": {"class_type": "Load", "inputs": {"weights": "x.safetensors"}},
+    }
     for number in range(saves):
         inputs = {"image": ["2", 0], "photo": ["1", 2], "suffix": f"_{number}"}
         made[str(10 + number)] = {"class_type": "RestoreFlowSaveRestoredPhoto", "inputs": inputs}
@@ -178,7 +183,7 @@ class FakeHost:
             if data.startswith(b"crash"):
                 return State("failed", "The network failed.", "2")
             if data.startswith(b"model"):
-                return State("failed", "x.safetensors is missing.", "2", missing_model=True)
+                return State("failed", "x.safetensors is missing.", "3")
         for photo, data in contents:
             for node in [] if data.startswith(b"silent") else saves:
                 suffix = graph[node]["inputs"]["suffix"]

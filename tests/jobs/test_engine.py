@@ -15,7 +15,7 @@ from job_host import PART, FakeHost, graph, wait_until
 from restoreflow.jobs import dispatch
 from restoreflow.jobs.database import LedgerError
 from restoreflow.jobs.folders import FolderError
-from restoreflow.jobs.graph import GraphError, graph_hash
+from restoreflow.jobs.graph import GraphError, graph_hash, sees_photo
 from restoreflow.jobs.progress import latest, measures, page, progress
 from restoreflow.jobs.rows import Settings
 from restoreflow.jobs.scan import Found
@@ -320,7 +320,7 @@ def test_what_is_no_job_is_refused_in_a_sentence(start, place):
         ({**graph(), "9": graph()["1"]}, "exactly one Job Photo node, but the graph has 2"),
         ({"10": graph()["10"]}, "but the graph has 0"),
         (without, "needs a Save Restored Photo"),
-        (unwired, "wire them together"),
+        (unwired, "Wire the photo output of Job Photo"),
     ):
         with pytest.raises(GraphError, match=says) as error:
             host.engine.create("x", made, place / "in", place / "out")
@@ -330,9 +330,15 @@ def test_what_is_no_job_is_refused_in_a_sentence(start, place):
     assert host.engine._thread is None and not (place / "user" / "jobs.sqlite").exists()
 
 
+def test_which_nodes_see_the_photo():
+    assert [sees_photo(graph(), key) for key in ("1", "2", "10", "3")] == [True, True, True, False]
+    assert sees_photo(graph(), "3.0.1"), "a node that another one made while it ran"
+
+
 def test_what_a_graph_is_told_by():
     other = dict(reversed(graph(group=5, rows="[1, 2]").items()))
-    other["2"] = {"inputs": {"steps": 5.0, "image": ["1", 0]}, "class_type": "Restore", "_meta": {}}
+    inputs = {"steps": 5.0, "image": ["1", 0], "model": ["3", 0]}
+    other["2"] = {"inputs": inputs, "class_type": "Restore", "_meta": {}}
     assert graph_hash(other) == graph_hash(graph())
     other["2"]["inputs"]["steps"] = 5.5
     assert graph_hash(other) != graph_hash(graph())

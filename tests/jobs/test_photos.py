@@ -389,6 +389,7 @@ def test_all_orientations_are_applied_and_reset(tmp_path, name, orientation):
     tagged[274] = orientation
     upright = np.asarray(ImageOps.exif_transpose(image)) / 255
     assert photo.pixels.shape == upright.shape
+    assert photos.size(tmp_path / name) == upright.shape[1::-1]
     assert np.abs(photo.pixels - upright).mean() < 0.02
     photo = replace(photo, source=replace(photo.source, xmp=xmp))
     result = read(again(tmp_path, photo, name))
