@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import degrade, host, latent, load, restore
+from . import degrade, host, latent, load, photos, restore
 
 NODES: list[type[io.ComfyNode]] = [
     load.LoadPosteriorMean,
@@ -17,6 +17,8 @@ NODES: list[type[io.ComfyNode]] = [
     latent.Decode,
     latent.PosteriorMeanLatent,
     latent.SampleLatent,
+    photos.JobPhoto,
+    photos.SaveRestoredPhoto,
 ]
 
 

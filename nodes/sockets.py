@@ -5,3 +5,4 @@ from comfy_api.latest import io
 POSTERIOR_MEAN = io.Custom("POSTERIOR_MEAN")
 FLOW = io.Custom("FLOW")
 DEGRADATION = io.Custom("DEGRADATION")
+PHOTO = io.Custom("PHOTO")

@@ -15,6 +15,7 @@ PASSES_ON = {
     "RestoreFlowApplyDegradation": "image",
     "RestoreFlowPosteriorMeanLatent": "latent",
     "RestoreFlowSampleLatent": "latent",
+    "RestoreFlowSaveRestoredPhoto": "image",
 }
 """What a bypassed node passes through: the first input of its output's type."""
 
@@ -38,6 +39,8 @@ def test_ids_are_frozen(schemas):
         "RestoreFlowDecode",
         "RestoreFlowPosteriorMeanLatent",
         "RestoreFlowSampleLatent",
+        "RestoreFlowJobPhoto",
+        "RestoreFlowSaveRestoredPhoto",
     ]
 
 
@@ -59,6 +62,11 @@ def test_inputs_are_frozen_and_only_appended(schemas):
     assert inputs["RestoreFlowPosteriorMeanLatent"][:2] == ["posterior_mean", "latent"]
     assert inputs["RestoreFlowSampleLatent"][:8] == [
         *("flow", "latent", "seed", "steps", "source_noise", "solver", "stop_after", "tile"),
+    ]
+    assert inputs["RestoreFlowJobPhoto"][:5] == ["folder", "index", "group", "job", "rows"]
+    assert inputs["RestoreFlowSaveRestoredPhoto"][:12] == [
+        *("image", "photo", "suffix", "format", "bits", "quality", "metadata", "colour", "grey"),
+        *("embed_workflow", "sidecar", "replace"),
     ]
 
 

@@ -1,0 +1,101 @@
+"""The photo jobs of this host: one engine, with the photos that it reads and writes ahead."""
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import folder_paths
+
+from ..jobs import photos
+from ..jobs.engine import Engine
+from ..jobs.graph import without_photos
+from ..jobs.ledger import Ledger
+from ..jobs.outputs import sha256_of
+from ..jobs.overlap import Reader, Writer
+from . import photo_files
+from .photo_files import Carried, Opened, Result
+from .queue_port import HostQueue
+
+USER_FOLDER = "__restoreflow"
+"""In the host's user folder; hosts serve nothing of names that begin so to any browser."""
+
+
+def user_folder() -> Path:
+    """Where the pack keeps what is the user's: the ledger of jobs, the token of this machine."""
+    return Path(folder_paths.get_user_directory(), USER_FOLDER)
+
+
+@lru_cache(maxsize=1)
+def engine() -> Engine:
+    """The jobs of this host; nothing runs and nothing is opened before the first one asks."""
+    ledger = Ledger(user_folder() / "jobs.sqlite")
+    return Engine(ledger, HostQueue(), photos, prefetch=lambda rows: reader().expect(rows))
+
+
+@lru_cache(maxsize=1)
+def reader() -> Reader[Opened]:
+    """Reads the jobs' next photos while the network works."""
+    return Reader(_read, lambda opened: opened.pixels.nbytes)
+
+
+@lru_cache(maxsize=1)
+def writer() -> Writer:
+    """Encodes and writes the jobs' last results while the network works."""
+    return Writer(engine())
+
+
+def _read(row: int) -> Opened:
+    entry = engine().ledger.photo(row)
+    source = engine().ledger.job(entry.job).source
+    file = source / entry.path
+    if not Path(os.path.realpath(file)).is_relative_to(source):
+        raise photos.PhotoError(f"{entry.path} leads out of its folder by a link: copy the photo.")
+    sha256 = sha256_of(file)
+    return photo_files.opened(file, entry.path, sha256, row)
+
+
+def take(rows: Sequence[int]) -> list[Opened]:
+    """The photos that a job's prompt is for.
+
+    Raises:
+        PhotoError: one cannot be read, which its job has been told.
+    """
+    found = []
+    for row in rows:
+        try:
+            one = reader().take(row)
+        except (photos.PhotoError, OSError) as error:
+            engine().failed(row, str(error), final=isinstance(error, photos.PhotoError))
+            raise
+        height, width = one.pixels.shape[:2]
+        engine().opened(row, one.carried.sha256, width, height)
+        found.append(one)
+    return found
+
+
+def save(carried: Sequence[Carried], results: Sequence[Result], node: str) -> None:
+    """Leave the results of a job's photos to the background."""
+    for one, result in zip(carried, results, strict=True):
+        _put(one, result, node)
+
+
+def _put(carried: Carried, result: Result, node: str) -> None:
+    ledger = engine().ledger
+    job = ledger.job(ledger.photo(carried.row).job)
+    target = photos.target_path(Path(carried.path), job.target, result.how, result.suffix)
+    place = target.relative_to(job.target).as_posix()
+
+    def write(announce) -> None:
+        graph, workflow = without_photos(job.graph), ledger.workflow(job.id)
+        own = engine().own(carried.row, place)
+        more = {"before_rename": announce, "own": own}
+        photo_files.write(target, carried, result, graph, workflow, **more)
+
+    writer().put(carried.row, node, place, write)
+
+
+def rank(carried: Carried) -> int:
+    """A job's photo's number in its folder, from 0."""
+    ledger = engine().ledger
+    return ledger.rank(ledger.photo(carried.row))
