@@ -11,11 +11,16 @@ from typing import Any
 
 import comfyui
 import graphs
+import workflows_elir_trials
 import workflows_latent
 import workflows_pixel
 from client import Client
 
-TEMPLATES = (*workflows_pixel.TEMPLATES, *workflows_latent.TEMPLATES)
+TEMPLATES = (
+    *workflows_pixel.TEMPLATES,
+    *workflows_latent.TEMPLATES,
+    *workflows_elir_trials.TEMPLATES,
+)
 BLUEPRINTS = (*workflows_pixel.BLUEPRINTS, *workflows_latent.BLUEPRINTS)
 
 

@@ -11,6 +11,8 @@ import pack  # noqa: F401 - makes restoreflow importable
 from demo_photos import TRIAL, to_pixels, to_tensor
 from PIL import Image, ImageDraw, ImageFont
 from restoreflow.sampling.operators import preset
+from workflows_elir_trials import SIDE as SIDE_OF_ELIR
+from workflows_elir_trials import TRIALS
 from workflows_latent import ELIR_ENLARGED, ELIR_OF_FACE, SIM_VAE_FACE
 from workflows_pixel import BLIND_FACE, EXPERIMENTS, PMRF_FACE
 
@@ -107,11 +109,11 @@ def main() -> None:
             enlarged(4), "Any photo, 4x", "ELIR", {"l": "your photo", "r": "bicubic, to mend"}
         ),
     }
-    for trial in (BLIND_FACE, *EXPERIMENTS.values()):
-        both = split(*degrade(trial.preset, trial.size, seed=3))
+    trials = [(trial, "PMRF", trial.size) for trial in (BLIND_FACE, *EXPERIMENTS.values())]
+    for trial, system, side in (*trials, *((trial, "ELIR", SIDE_OF_ELIR) for trial in TRIALS)):
+        both = split(*degrade(trial.preset, side, seed=3))
         labels = {"l": "clean", "r": "degraded"}
-        subtitle = f"PMRF, {trial.size} px"
-        pictures[trial.name] = caption(both, trial.title, subtitle, labels)
+        pictures[trial.name] = caption(both, trial.title, f"{system}, {side} px", labels)
     for name, picture in pictures.items():
         path = WORKFLOWS / f"{name}.jpg"
         picture.save(path, quality=88)
