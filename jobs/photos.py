@@ -35,7 +35,10 @@ FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class DiskFullError(OSError):
-    """There is no room for a photo: no fault of the photo, so a job pauses."""
+    """There is no room for a photo: no fault of the photo, so a job pauses.
+
+    Its `strerror` is the sentence to show.
+    """
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,8 @@ def _told(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise DiskFullError(
-                f"There is no room for {target.name} in {target.parent}: make room and resume."
+                error.errno,
+                f"There is no room for {target.name} in {target.parent}: make room and resume.",
             ) from error
         if error.errno is None:
             raise

@@ -59,14 +59,14 @@ def read(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Photo:
             that is not read; or the file cannot be opened.
     """
     notes: list[str] = []
-    with _opened(path, limit_pixels) as image:
+    with opened(path, limit_pixels) as image:
         if (pictures := getattr(image, "n_frames", 1)) > 1:
             notes.append(f"The file holds {pictures} pictures; the first one was read.")
             image.seek(0)
         values, alpha = values_of(path, image, notes)
         source = _source(path, image, values)
-        turn = TURNS.get(_orientation(image, source.exif, notes), lambda rows: rows)
-    pixels, icc = _in_srgb(unit(turn(values), notes), source.icc, notes)
+        turn = TURNS.get(orientation_of(image, source.exif, notes), lambda rows: rows)
+    pixels, icc = in_srgb(unit(turn(values), notes), source.icc, notes)
     alpha = None if alpha is None else np.ascontiguousarray(unit(turn(alpha), notes))
     return Photo(np.ascontiguousarray(pixels), alpha, replace(source, icc=icc), tuple(notes))
 
@@ -77,14 +77,14 @@ def size(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[int, int]:
     Raises:
         PhotoError: as `read`, for what shows before the pixels are decoded.
     """
-    with _opened(path, limit_pixels) as image:
+    with opened(path, limit_pixels) as image:
         width, height = image.size
         is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         return (height, width) if is_turned else (width, height)
 
 
 @contextmanager
-def _opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
+def opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
     """The file's picture; whatever is wrong with it while it is used becomes a PhotoError."""
     name, suffix = path.name, path.suffix.lower()
     if not readable(path):
@@ -161,7 +161,7 @@ def _source(path: Path, image: Image.Image, values: np.ndarray) -> Source:
         bits=8 * values.dtype.itemsize,
         grey=values.shape[2] == 1,
         icc=info.get("icc_profile"),
-        exif=_exif(image),
+        exif=exif_of(image),
         xmp=xmp.encode() if isinstance(xmp, str) else xmp,
         iptc=_iptc(info.get("photoshop", {}), tags),
         texts=texts,
@@ -175,7 +175,7 @@ def _source(path: Path, image: Image.Image, values: np.ndarray) -> Source:
     )
 
 
-def _exif(image: Image.Image) -> bytes | None:
+def exif_of(image: Image.Image) -> bytes | None:
     """EXIF as the file has it; written anew where a TIFF or an old PNG spreads it otherwise."""
     if exif := image.info.get("exif"):
         return exif.removeprefix(EXIF_HEADER)
@@ -208,7 +208,7 @@ def _is_lossless(path: Path) -> bool:
     return False
 
 
-def _orientation(image: Image.Image, exif: bytes | None, notes: list[str]) -> int:
+def orientation_of(image: Image.Image, exif: bytes | None, notes: list[str]) -> int:
     """How the pixels are still to be turned: Pillow turns a TIFF itself, and says 1 then."""
     try:
         if exif:
@@ -219,7 +219,7 @@ def _orientation(image: Image.Image, exif: bytes | None, notes: list[str]) -> in
         return 1
 
 
-def _in_srgb(
+def in_srgb(
     values: np.ndarray, icc: bytes | None, notes: list[str]
 ) -> tuple[np.ndarray, bytes | None]:
     """A file's colours [H, W, C] -> sRGB [H, W, 3], and the profile if it can be used."""

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import degrade, host, latent, load, photos, restore
+from . import compare, degrade, host, latent, load, photos, restore, routes
 
 NODES: list[type[io.ComfyNode]] = [
     load.LoadPosteriorMean,
@@ -19,6 +19,7 @@ NODES: list[type[io.ComfyNode]] = [
     latent.SampleLatent,
     photos.JobPhoto,
     photos.SaveRestoredPhoto,
+    compare.BeforeAfter,
 ]
 
 
@@ -27,6 +28,7 @@ class RestoreFlow(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register()
+        routes.register()
         return NODES
 
 

@@ -6,10 +6,10 @@ browser asks first. What is answered to whom beyond that is the folders' and the
 """
 
 import asyncio
-import errno
 import ipaddress
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -24,13 +24,13 @@ from ..jobs import token
 from ..jobs.database import LedgerError
 from ..jobs.folders import FolderError, command
 from ..jobs.graph import GraphError
-from ..jobs.photos import PhotoError
+from ..jobs.photos import FULL, PhotoError
 from . import jobs
 
 TOKEN = "X-RestoreFlow-Token"
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 STATUS = {FolderError: 400, GraphError: 400, PhotoError: 400, LedgerError: 409}
 AS_IT_IS = {"X-Content-Type-Options": "nosniff"}
+KINDS = {dict: "an object", str: "a text", int: "a whole number", bool: "true or false"}
 PIECE = 1 << 18
 """Bytes of a stream that are made and sent at once."""
 
@@ -78,23 +78,18 @@ class Call:
         if value is None:
             return default
         if type(value) is not kind:  # to Python, true is a number
-            raise RefusedError(400, f"{name} must be a {kind.__name__}; got {value!r:.80}.")
+            raise RefusedError(400, f"{name} must be {KINDS[kind]}; got {value!r:.80}.")
         return value
 
     def folder(self, path: str | None, write: bool = False) -> Path:
         """The real path of a folder that this call may use, there or not.
 
         Raises:
-            RefusedError: it may not; with the command that allows it where one would.
+            RefusedError: it may not.
         """
-        if isinstance(path, str) and self.is_of_the_user() and Path(path).is_absolute():
-            return Path(path).resolve()
-        try:
-            return jobs.folders().resolve(path or "", write)
-        except FolderError as error:
-            helps = command(path or "", write)
-            told = helps if str(error).endswith(helps) else None
-            raise RefusedError(400, str(error), told) from error
+        if self.is_of_the_user() and path and os.path.isabs(path) and "\0" not in path:
+            return Path(os.path.realpath(path))
+        return allowed(path or "", write)
 
     def is_of_the_user(self) -> bool:
         """Whether it comes from this machine's user, who has read the token.
@@ -160,6 +155,20 @@ def guarded(
     return guard
 
 
+def allowed(path: str, write: bool = False) -> Path:
+    """The real path of a folder that anybody may use here, there or not.
+
+    Raises:
+        RefusedError: nobody may; with the command that allows it, where one would.
+    """
+    try:
+        return jobs.folders().resolve(path, write)
+    except FolderError as error:
+        helps = command(path, write)
+        told = helps if str(error).endswith(helps) else None
+        raise RefusedError(400, str(error), told) from error
+
+
 def is_foreign(request: web.Request) -> bool:
     """Whether a browser sent it for a page of another site than this host."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
@@ -207,12 +216,12 @@ async def _sent(request: web.Request, stream: Stream) -> web.StreamResponse:
         while piece := await asyncio.to_thread(_piece, stream.parts):
             await response.write(piece)
     except ConnectionError:
-        raise  # of a client that went
+        pass  # who asked has gone
     except Exception:  # whoever reads must see that it is not all
         log.exception("RestoreFlow: %s broke off", request.path)
         request.transport.abort()
-        return response
-    await response.write_eof()
+    else:
+        await response.write_eof()
     return response
 
 

@@ -9,6 +9,7 @@ import folder_paths
 
 from ..jobs import photos
 from ..jobs.engine import Engine
+from ..jobs.folders import Allowed, Folders, default_file
 from ..jobs.graph import without_photos
 from ..jobs.ledger import Ledger
 from ..jobs.outputs import sha256_of
@@ -24,6 +25,12 @@ USER_FOLDER = "__restoreflow"
 def user_folder() -> Path:
     """Where the pack keeps what is the user's: the ledger of jobs, the token of this machine."""
     return Path(folder_paths.get_user_directory(), USER_FOLDER)
+
+
+def folders() -> Folders:
+    """The folders that jobs may use."""
+    own = (folder_paths.get_input_directory(), folder_paths.get_output_directory())
+    return Folders(default_file(), [Allowed(folder, write=True) for folder in own])
 
 
 @lru_cache(maxsize=1)

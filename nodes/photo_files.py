@@ -15,7 +15,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ..jobs import photos
-from ..jobs.folders import Allowed, Folders, default_file
+from ..jobs.folders import Folders
 from ..jobs.provenance import provenance
 from ..jobs.scan import scan
 from ..models import hub
@@ -64,23 +64,18 @@ class Result:
     replace: bool
 
 
-def folders() -> Folders:
-    """The folders that jobs may use."""
-    own = (folder_paths.get_input_directory(), folder_paths.get_output_directory())
-    return Folders(default_file(), [Allowed(folder, write=True) for folder in own])
-
-
-def first(folder: str, index: int) -> tuple[Path, str]:
+def first(folders: Folders, folder: str, index: int) -> tuple[Path, str]:
     """The photo of that number in a folder, for trying a graph: its file, and its path below it.
 
     Args:
+        folders: those that may be read.
         folder: below the host's input folder, or a full path in an allowed one.
 
     Raises:
         FolderError: the folder is not allowed.
         PhotoError: it holds no photo of that number.
     """
-    root = folders().resolve(
+    root = folders.resolve(
         os.path.normpath(os.path.join(folder_paths.get_input_directory(), folder))
     )
     found = next(islice(scan(root, photos.SUFFIXES), index, None), None)

@@ -69,7 +69,7 @@ class JobPhoto(io.ComfyNode):
         """Never cached in a job, which counts on being told; else as long as the file is it."""
         if rows or not isinstance(folder, str):
             return float("nan")
-        file, _ = photo_files.first(folder, index or 0)
+        file, _ = photo_files.first(jobs.folders(), folder, index or 0)
         status = os.stat(file)
         return f"{file} {status.st_size} {status.st_mtime_ns}"
 
@@ -79,7 +79,8 @@ class JobPhoto(io.ComfyNode):
             found = jobs.take(json.loads(rows))
             index = jobs.rank(found[0].carried)
         else:
-            found = [photo_files.opened(*photo_files.first(folder, index))]
+            file = photo_files.first(jobs.folders(), folder, index)
+            found = [photo_files.opened(*file)]
         alphas = [_alpha(one.carried.alpha, one.pixels) for one in found]
         return io.NodeOutput(
             torch.stack([torch.from_numpy(one.pixels) for one in found]),

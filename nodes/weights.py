@@ -1,5 +1,6 @@
 """Which weight files there are, and the parts that stay loaded between prompts."""
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -30,6 +31,7 @@ KEPT_PARTS = 6
 """Enough for two graphs that take turns, each with a VAE, a posterior mean and a flow."""
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _parts: OrderedDict[tuple, Any] = OrderedDict()
 """The host's own cache forgets a loader's output as soon as another graph runs, and holds models
@@ -116,7 +118,10 @@ def kept(name: str, key: tuple, read: Callable[[Path], T], **watch: Callable) ->
     """
     path = _path(name, watch)
     key = (os.path.realpath(path), _stamp(path), *key)
-    found = _parts.pop(key, None) or read(path)
+    found = _parts.pop(key, None)
+    if found is None:
+        log.info("RestoreFlow: reading %s", name)
+        found = read(path)
     _parts[key] = found
     while len(_parts) > KEPT_PARTS:
         _parts.popitem(last=False)
