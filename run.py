@@ -11,12 +11,16 @@ if sys.version_info < (3, 10):  # noqa: UP036 - whoever has an older one deserve
     sys.exit("RestoreFlow needs Python 3.10 or newer: run this file with a newer Python.")
 
 import argparse
+import contextlib
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
+import allow
+import batch_options
 import comfyui
 import environment
 from setup_step import SetupError, variables
@@ -32,12 +36,18 @@ def main() -> None:
     try:
         if arguments.command == "serve":
             serve(arguments.port)
+        elif arguments.command == "allow":
+            allow.main(sys.argv[2:])
         else:
-            run_inside(SCRIPTS / arguments.script, sys.argv[2:])
+            is_piped = getattr(arguments, "json", None) == "-"
+            with contextlib.redirect_stdout(sys.stderr if is_piped else sys.stdout):
+                run_inside(SCRIPTS / arguments.script, sys.argv[2:])
     except SetupError as error:
-        sys.exit(f"{arguments.command}: {error}")
+        print(f"{arguments.command}: {error}", file=sys.stderr)
+        sys.exit(batch_options.STOPPED if arguments.command == "batch" else 1)
     except KeyboardInterrupt:
-        sys.exit("stopped")
+        print("stopped", file=sys.stderr)
+        sys.exit(batch_options.PAUSED)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(script="demo.py")
     serve = commands.add_parser("serve", help="ComfyUI with RestoreFlow in it, for the browser")
     serve.add_argument("--port", type=int, default=8188, help="port on this machine (8188)")
+    batch = batch_options.declare(partial(commands.add_parser, "batch", help=batch_options.HELP))
+    batch.set_defaults(script="batch.py")
+    allow.declare(partial(commands.add_parser, "allow", help=allow.HELP))
     test = commands.add_parser("test", help="the whole test suite; takes pytest's arguments")
     test.set_defaults(script="suite.py")
     parity = commands.add_parser("parity", help="compare golden files with this implementation")

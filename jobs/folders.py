@@ -20,7 +20,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 def default_file() -> Path:
     """Where this user of the machine keeps the folders allowed by command, for any ComfyUI."""
     if home := os.environ.get("RESTOREFLOW_HOME"):
-        return Path(home, "folders.json")
+        return Path(home).expanduser() / "folders.json"
     if sys.platform == "win32":
         base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
     elif sys.platform == "darwin":

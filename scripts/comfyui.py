@@ -103,6 +103,7 @@ class Host:
                 stdin=subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C is ours to pass on, once we have tidied up
             )
         try:
             self.wait_until_ready()

@@ -1,0 +1,173 @@
+"""Run a workflow on a folder of photos, here or on a server. Run by `run.py batch`."""
+
+import argparse
+import contextlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import batch_folders
+import batch_graph
+import batch_options
+import comfyui
+import environment
+import pack  # noqa: F401 - makes restoreflow importable
+from batch_options import DONE, FAILED, PAUSED, STOPPED, WRONG
+from batch_progress import Progress
+from batch_remote import Remote
+from batch_summary import Summary
+from job_server import JobServer, Json, Order, RequestError, ServerError
+from restoreflow.jobs import graph as graphs
+from restoreflow.jobs.workflow import Prompt, WorkflowError
+from setup_step import SetupError
+
+POLL = 0.5
+
+
+class Local:
+    """A job whose folders the server reads and writes itself."""
+
+    def __init__(self, server: JobServer, order: Order, source: Path, target: Path) -> None:
+        self.server, self.order = server, order
+        self.places = str(source), str(target)
+        self.job: Json | None = None
+        self.failures: list[tuple[str, str]] = []
+        """The photos that failed, with their reasons, once the job stands still."""
+
+    def run(self, retry_failed: bool, show: Callable[..., None]) -> None:
+        """Do what is not done yet, to the end or until the server's job stands still."""
+        found = self.server.find(self.order.name)
+        self.job = found or self.server.create(self.order, *self.places)
+        if found:
+            self.job = self.server.resume(found["id"], retry_failed)
+        while True:
+            job, failed = self.job, self.job["counts"].get("failed", 0)
+            show(job["total"] - job["left"], job["total"], failed, job["per_minute"])
+            if job["state"] != "running":
+                break
+            time.sleep(POLL)
+            self.job = self.server.job(job["id"])
+        photos = self.server.photos(self.job["id"], "failed")
+        self.failures = [(photo["path"], photo["error"]) for photo in photos]
+
+    @property
+    def results(self) -> int:
+        """Files in the output folder."""
+        done = sum(self.job["counts"].get(state, 0) for state in ("done", "skipped"))
+        return done * len(graphs.fed_saves(self.order.graph))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run, tell how it ended, and exit with its code."""
+    make = partial(argparse.ArgumentParser, "run.py batch")
+    asked = batch_options.declare(make).parse_args(arguments)
+    with contextlib.redirect_stdout(sys.stderr if asked.json == "-" else sys.stdout):
+        start = time.monotonic()
+        summary = run(asked)
+        summary.seconds = round(time.monotonic() - start, 3)
+        summary.tell(asked.target)
+    if asked.json is not None:
+        summary.write(asked.json)
+    sys.exit(summary.exit_code)
+
+
+def run(asked: argparse.Namespace) -> Summary:
+    """The whole batch."""
+    try:
+        saved = batch_graph.read(asked.workflow)
+        folders = batch_folders.prepare(asked.source, asked.target)
+        with serving(asked.server) as server:
+            graph = batch_graph.build(saved, asked.assignments, server.node_definitions())
+            return follow(work(server, graph, saved, asked, *folders), asked.retry_failed)
+    except (WorkflowError, graphs.GraphError, batch_folders.PlaceError, RequestError) as error:
+        return Summary(WRONG, str(error))
+    except (SetupError, ServerError, OSError) as error:
+        return Summary(STOPPED, str(error))
+    except KeyboardInterrupt:
+        return Summary(PAUSED)
+
+
+@contextlib.contextmanager
+def serving(url: str | None) -> Iterator[JobServer]:
+    """The server of that address, or one of our own, whose jobs stay from one run to the next."""
+    if url is not None:
+        yield JobServer(url)
+        return
+    folder = environment.home() / "batch"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a+b") as lock:
+        if not environment.try_lock(lock.fileno()):
+            raise SetupError(f"another batch runs in {folder}: wait for its end")
+        installation = comfyui.find()
+        print("Starting ComfyUI ...", flush=True)
+        with comfyui.Host(installation, folder, offline=False) as host:
+            models = folder / "models"
+            yield JobServer(host.url, f"its log is {host.log}, its models lie in {models}")
+
+
+def work(
+    server: JobServer,
+    graph: Prompt,
+    saved: Json,
+    asked: argparse.Namespace,
+    source: Path,
+    target: Path,
+) -> Local | Remote:
+    """The job, named so that the same command finds it again."""
+    is_ours = server.authorise()
+    whose = None if is_ours else platform.node()  # other machines may have folders of equal names
+    like = [graphs.graph_hash(graph), graphs.group_of(graph), str(source), str(target), whose]
+    tag = graphs.digest([*like, asked.limit, asked.retries])[:12]
+    is_as_saved = "nodes" in saved and not asked.assignments
+    more: dict[str, Any] = {"workflow": saved} if is_as_saved else {}
+    if asked.retries is not None:
+        more["retries"] = asked.retries
+    if asked.limit is not None and is_ours:
+        more["limit"] = asked.limit
+    order = Order(f"{source.name[:100] or 'photos'} (batch {tag})", graph, more)
+    if is_ours:
+        return Local(server, order, source, target)
+    print("The server sees no folder of this machine: photos are sent to it.", flush=True)
+    photos = list(batch_folders.photos(source, target, asked.limit))
+    return Remote(server, order, f"batch-{tag}", photos, source, target)
+
+
+def follow(job: Local | Remote, retry_failed: bool) -> Summary:
+    """Run a job to its end, or pause it where it cannot go on."""
+    reason, code = None, None
+    try:
+        with Progress() as progress:
+            job.run(retry_failed, progress.show)
+    except KeyboardInterrupt:
+        code = PAUSED
+    except (ServerError, RequestError, OSError) as error:
+        if job.job is None:
+            raise
+        reason, code = str(error), STOPPED
+    if job.job is None:
+        return Summary(code)
+    if code is not None:
+        with contextlib.suppress(ServerError, RequestError):
+            job.job = job.server.pause(job.job["id"])
+    return summarise(job, reason, code)
+
+
+def summarise(job: Local | Remote, reason: str | None, code: int | None) -> Summary:
+    """What there is to say of a job that has ended, or that was left with a reason and code."""
+    state = job.job["state"]
+    if code is None and state != "finished":
+        reason = job.job["reason"] or f"the job was {state} by somebody else"
+        hint = job.server.hint
+        reason, code = f"{reason} ({hint})" if hint else reason, STOPPED
+    if code is None:
+        reason, code = job.job["left_out"], FAILED if job.failures else DONE
+    counts = job.job["counts"]
+    return Summary(code, reason, job.job["id"], state, counts, job.results, failures=job.failures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""A batch on another machine's server: photos are sent and results fetched while it works.
+
+The server keeps what it was sent below `restoreflow/` of its input and output folders. At most
+WINDOW photos lie there that are not done yet, and it looks into the folder anew for each STEP.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import urlencode
+
+import batch_folders
+from batch_folders import PlaceError
+from job_server import JobServer, Json, Order, RequestError, patiently
+from restoreflow.jobs.photos import delete_leftovers
+from restoreflow.jobs.scan import Found
+
+WINDOW, STEP = 32, 16
+POLL = 1.0
+
+
+class Remote:
+    """A job whose folders are on another machine than the photos.
+
+    Args:
+        batch: names the server's folders.
+    """
+
+    def __init__(
+        self, server: JobServer, order: Order, batch: str, photos: list[Found], *folders: Path
+    ) -> None:
+        self.server, self.order, self.batch = server, order, batch
+        self.source, self.target = folders
+        self.total, self.waiting = len(photos), deque(photos)
+        self.job: Json | None = None
+        self.failures: list[tuple[str, str]] = []
+        self.results = 0
+        self._there: dict[str, int] = {}  # path -> size, of what was sent by an earlier run
+        self._sent = 0
+        self._looked_at = 0  # so many were sent before the server last looked for them
+        self._open: set[str] = set()  # sent, and neither done nor failed
+        self._settled: set[str] = set()
+        self._behind = ""  # all photos up to this place are settled
+
+    def run(self, retry_failed: bool, show: Callable[..., None]) -> None:
+        """Do what is not done yet, to the end or until the server's job stands still."""
+        delete_leftovers(self.target)
+        self._start(retry_failed)
+        while True:
+            has_sent = self._send_next()
+            self.job = self.server.job(self.job["id"])
+            self._collect()
+            show(len(self._settled), self.total, len(self.failures), self.job["per_minute"])
+            if self.job["state"] not in ("running", "finished"):
+                return
+            if self.job["state"] == "finished" and (len(self._open) >= STEP or not has_sent):
+                if self._open:
+                    self._look_again()
+                elif not self.waiting:
+                    return
+            elif not has_sent:
+                time.sleep(POLL)
+
+    def _look_again(self) -> None:
+        """Let the server find what was sent since its job ended; what it does not find is lost."""
+        if self._looked_at == self._sent:
+            for path in list(self._open):
+                self._fail(path, "the server does not take it for a photo")
+        else:
+            self._looked_at = self._sent
+            self.job = self.server.resume(self.job["id"])
+
+    def _start(self, retry_failed: bool) -> None:
+        """Have the job, and know what the server has from an earlier run."""
+        roots = self.server.get("/restoreflow/folders")["roots"]
+        source, target = (below(roots, name, self.batch) for name in ("input", "output"))
+        self.job = self.server.find(self.order.name)
+        if self.job is not None:
+            self.job = self.server.resume(self.job["id"], retry_failed)
+        else:
+            while not (self._sent or self._count(source)):
+                if not self._send_next():
+                    raise RequestError(
+                        f"the server takes none of the photos: {self.failures[0][1]}"
+                    )
+            self.job = self.server.create(self.order, source, target)
+        count = self._count(source)
+        while self.job["state"] == "running" and self.job["total"] < count:
+            time.sleep(POLL / 4)  # it is still looking
+            self.job = self.server.job(self.job["id"])
+        photos = self.server.photos(self.job["id"])
+        self._there = {photo["path"]: photo["size"] for photo in photos}
+
+    def _count(self, folder: str) -> int:
+        """The photos in a folder of the server."""
+        try:
+            return self.server.get("/restoreflow/folders/count", path=folder)["count"]
+        except RequestError:  # there is none yet
+            return 0
+
+    # There
+
+    def _send_next(self) -> bool:
+        """Send a photo if there is room; whether one was sent."""
+        while self.waiting and len(self._open) < WINDOW:
+            found = self.waiting.popleft()
+            size = self._there.get(found.path)
+            if size is None:
+                self._send(found.path)
+                return True
+            if size == found.size:
+                self._count_as_sent(found.path)
+            else:
+                self._fail(
+                    found.path,
+                    "it has changed since it was sent: to send it anew, delete the job "
+                    f"{self.order.name} and the folder {self.batch} on the server",
+                )
+        return False
+
+    def _send(self, path: str) -> None:
+        question = urlencode({"batch": self.batch, "path": path})
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            with open(self.source / path, "rb") as file:
+                headers["Content-Length"] = str(os.fstat(file.fileno()).st_size)
+                answer = self.server.ask(f"/restoreflow/drop?{question}", file, headers)
+        except RequestError as error:
+            self._fail(path, str(error))
+            return
+        except OSError as error:
+            self._fail(path, f"it cannot be read ({error.strerror})")
+            return
+        self._count_as_sent(path)
+        if answer["path"] != path:
+            self._fail(path, f"the server has it as {answer['path']}, beside another of its name")
+
+    def _count_as_sent(self, path: str) -> None:
+        self._sent += 1
+        if path not in self._settled:
+            self._open.add(path)
+
+    # And back
+
+    def _collect(self) -> None:
+        """Fetch the results of photos that are settled now."""
+        is_behind = True
+        for photo in self.server.photos(self.job["id"], after=self._behind):
+            if photo["state"] in ("waiting", "queued"):
+                is_behind = False
+                continue
+            if photo["path"] not in self._settled:
+                self._settle(photo)
+            if is_behind:
+                self._behind = photo["place"]
+
+    def _settle(self, photo: Json) -> None:
+        path = photo["path"]
+        if photo["state"] in ("failed", "gone"):
+            self._fail(path, photo["error"] or "it was removed on the server")
+            return
+        try:
+            for index, relative in enumerate(photo["outputs"]):
+                patiently(partial(self._fetch, photo["id"], index, relative))
+                self.results += 1
+        except (PlaceError, RequestError) as error:
+            self._fail(path, str(error))
+        self._settled.add(path)
+        self._open.discard(path)
+
+    def _fetch(self, photo: int, index: int, relative: str) -> None:
+        """One result; a file of its name and size is the one that an earlier run has fetched."""
+        target = batch_folders.place(self.target, relative)
+        with self.server.open(f"/restoreflow/photos/{photo}/output?output={index}") as answer:
+            if target.is_file() and target.stat().st_size == answer.length:
+                return
+            with batch_folders.arriving(target) as file:
+                file.writelines(self.server.pieces(answer))
+
+    def _fail(self, path: str, reason: str) -> None:
+        self.failures.append((path, reason))
+        self._settled.add(path)
+        self._open.discard(path)
+
+
+def below(roots: list[Json], name: str, batch: str) -> str:
+    """A batch's folder in one of the server's own, which may run on another system."""
+    root = next(root["path"] for root in roots if root["name"] == name)
+    kind = PurePosixPath if root.startswith("/") else PureWindowsPath
+    return str(kind(root, "restoreflow", batch))

@@ -1,0 +1,113 @@
+"""`run.py batch` on a server of this machine: what it says, and with which code it ends."""
+
+import json
+
+import batch
+import pytest
+from photo_server import TOKEN, playing
+
+
+def test_all_done(here, ask):
+    summary = ask.run(here.url)
+    assert (summary["exit_code"], summary["state"], summary["job"]) == (0, "finished", 1)
+    assert summary["counts"] == {"done": 5} and summary["outputs"] == 5
+    assert summary["failures"] == [] and summary["reason"] is None and summary["seconds"] > 0
+    assert ask.results() == ask.wanted() and not here.made("drop")
+    assert "5 photos done, 0 failed in" in ask.err
+
+
+def test_some_failed(here, ask):
+    here.bad = {"a2.png"}
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 1 and ask.results() == ask.wanted("a2.png")
+    assert summary["failures"] == [{"path": "a2.png", "error": "It is no photo."}]
+    assert "  a2.png: It is no photo." in ask.err
+
+
+def test_failed_photos_are_tried_again_if_asked(here, ask):
+    here.bad = {"a2.png"}
+    ask.run(here.url)
+    here.bad = set()
+    assert ask.run(here.url)["exit_code"] == 1
+    assert ask.run(here.url, "--retry-failed")["exit_code"] == 0
+    assert len(here.jobs) == 1
+
+
+def test_a_stopped_job_says_why(here, ask):
+    here.stops = "x.safetensors is missing."
+    summary = ask.run(here.url)
+    assert (summary["exit_code"], summary["state"]) == (3, "stopped")
+    assert "batch: x.safetensors is missing." in ask.err
+
+
+@pytest.mark.parametrize("state", ["interrupted", "paused", "running", "finished"])
+def test_the_same_command_takes_up_its_job(here, ask, state):
+    ask.run(here.url)
+    here.jobs[0]["state"] = state
+    (ask.source / "new.png").write_bytes(b"new")
+    assert ask.run(here.url)["counts"] == {"done": 6}
+    assert len(here.jobs) == 1
+
+
+@pytest.mark.parametrize("more", ["--set=2.steps=9", "--limit=2", "--retries=4"])
+def test_another_command_is_another_job(here, ask, more):
+    ask.run(here.url)
+    ask.run(here.url, more)
+    first, second = here.jobs
+    assert first["name"] != second["name"]
+    assert second["source"] == str(ask.source) and second["target"] == str(ask.target)
+    assert (second.get("limit"), second.get("retries")) in [(None, None), (2, None), (None, 4)]
+    assert second["graph"]["2"]["inputs"]["steps"] == (9 if "steps" in more else 5)
+
+
+def test_ctrl_c_pauses(here, ask, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.Progress, "show", interrupt)
+        summary = ask.run(here.url)
+    assert (summary["exit_code"], summary["state"]) == (130, "paused")
+    assert "The same command goes on from here." in ask.err
+    assert ask.run(here.url)["counts"] == {"done": 5} and len(here.jobs) == 1
+
+
+def test_a_summary_in_a_file(here, ask, tmp_path):
+    file = tmp_path / "summary.json"
+    with pytest.raises(SystemExit) as ended:
+        batch.main([*ask.options, "--server", here.url, "--json", str(file)])
+    assert ended.value.code == 0 and json.loads(file.read_text())["counts"] == {"done": 5}
+    assert "5 photos done" in ask.capsys.readouterr().out
+
+
+def test_many_failures_are_not_all_printed(here, ask):
+    names = {f"n{number}.png" for number in range(30)}
+    for name in names:
+        (ask.source / name).write_bytes(b"x")
+    here.bad = names
+    assert len(ask.run(here.url)["failures"]) == 30
+    assert ask.err.count("It is no photo.") == 20 and "and 10 more" in ask.err
+
+
+# The token
+
+
+def test_the_token_goes_with_every_order(here, ask):
+    ask.run(here.url)
+    orders = [headers for method, _, headers in here.asked if method == "POST"]
+    assert orders and all(headers["X-Restoreflow-Token"] == TOKEN for headers in orders)
+
+
+def test_no_token_is_sent_of_a_file_that_is_not_trusted(here, ask):
+    here.token.write_text("not a token")
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 3 and "does not hold a token" in ask.err
+    assert not any("X-Restoreflow-Token" in headers for _, _, headers in here.asked)
+    assert here.jobs == []
+
+
+def test_the_token_follows_no_redirect(here, ask, tmp_path):
+    with playing(tmp_path / "other") as other:
+        here.redirect = f"{other.url}/restoreflow/jobs"
+        assert ask.run(here.url)["exit_code"] == 3
+        assert other.asked == [] and "answers 302" in ask.err
