@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import folder_paths
+from torch import Tensor
 
 from ..jobs import photos
 from ..jobs.engine import Engine
@@ -15,7 +16,7 @@ from ..jobs.ledger import Ledger
 from ..jobs.outputs import sha256_of
 from ..jobs.overlap import Reader, Writer
 from . import photo_files
-from .photo_files import Carried, Opened, Result
+from .photo_files import Carried, Choices, Opened
 from .queue_port import HostQueue
 
 USER_FOLDER = "__restoreflow"
@@ -81,23 +82,23 @@ def take(rows: Sequence[int]) -> list[Opened]:
     return found
 
 
-def save(carried: Sequence[Carried], results: Sequence[Result], node: str) -> None:
-    """Leave the results of a job's photos to the background."""
-    for one, result in zip(carried, results, strict=True):
-        _put(one, result, node)
+def save(carried: Sequence[Carried], image: Tensor, choices: Choices, node: str) -> None:
+    """Leave the results [B, H, W, C] of a job's photos to the background."""
+    for one, picture in zip(carried, image, strict=True):
+        _put(one, picture, choices, node)
 
 
-def _put(carried: Carried, result: Result, node: str) -> None:
+def _put(carried: Carried, picture: Tensor, choices: Choices, node: str) -> None:
     ledger = engine().ledger
     job = ledger.job(ledger.photo(carried.row).job)
-    target = photos.target_path(Path(carried.path), job.target, result.how, result.suffix)
+    target = photos.target_path(Path(carried.path), job.target, choices.how, choices.suffix)
     place = target.relative_to(job.target).as_posix()
 
     def write(announce) -> None:
         graph, workflow = without_photos(job.graph), ledger.workflow(job.id)
         own = engine().own(carried.row, place)
         more = {"before_rename": announce, "own": own}
-        photo_files.write(target, carried, result, graph, workflow, **more)
+        photo_files.write(target, carried, picture, choices, graph, workflow, **more)
 
     writer().put(carried.row, node, place, write)
 

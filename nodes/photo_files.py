@@ -11,6 +11,7 @@ from typing import Any
 
 import folder_paths
 import numpy as np
+import torch
 from comfy.cli_args import args
 from torch import Tensor
 
@@ -50,18 +51,28 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A picture on its way to the disk, with the choices of the node that saves it."""
+class Choices:
+    """How pictures are saved, as the inputs of the node say."""
 
-    pixels: np.ndarray
-    """[H, W, 3] float32, sRGB."""
-    alpha: np.ndarray | None
-    """[H, W], in place of the photo's own."""
     how: photos.Saving
     suffix: str
     embed_workflow: bool
     sidecar: bool
     replace: bool
+
+    @classmethod
+    def of(
+        cls,
+        format: str,
+        bits: str,
+        quality: int,
+        metadata: str,
+        colour: str,
+        grey: str,
+        **more: Any,
+    ) -> "Choices":
+        depth = None if bits == AS_SOURCE else int(bits)
+        return cls(photos.Saving(format, depth, quality or None, metadata, colour, grey), **more)
 
 
 def first(folders: Folders, folder: str, index: int) -> tuple[Path, str]:
@@ -99,23 +110,10 @@ def opened(file: Path, path: str, sha256: str | None = None, row: int | None = N
     return Opened(Carried(path, photo.alpha, photo.source, sha256, row), photo.pixels)
 
 
-def results(
-    image: Tensor,
-    format: str,
-    bits: str,
-    quality: int,
-    metadata: str,
-    colour: str,
-    grey: str,
-    **more: Any,
-) -> list[Result]:
-    """The pictures of an IMAGE, to be saved as the inputs of the node say."""
-    depth = None if bits == AS_SOURCE else int(bits)
-    how = photos.Saving(format, depth, quality or None, metadata, colour, grey)
-    picture = Picture.of(image)
-    pixels = picture.rgb.movedim(1, -1).cpu().contiguous().numpy()
-    alphas = [None] * len(pixels) if picture.alpha is None else picture.alpha[..., 0].cpu().numpy()
-    return [Result(one, alpha, how, **more) for one, alpha in zip(pixels, alphas, strict=True)]
+def transparency(opened: Opened) -> Tensor:
+    """A photo's MASK [H, W]: 1 where it is transparent."""
+    alpha = opened.carried.alpha
+    return torch.zeros(opened.pixels.shape[:2]) if alpha is None else 1 - torch.from_numpy(alpha)
 
 
 def matched(photo: tuple[Carried, ...] | None, pictures: int) -> list[Carried | None]:
@@ -136,47 +134,63 @@ def matched(photo: tuple[Carried, ...] | None, pictures: int) -> list[Carried | 
     return [*photo]
 
 
-def save(carried: Carried | None, result: Result, hidden: Any) -> Path:
+def save(carried: Carried | None, picture: Tensor, choices: Choices, hidden: Any) -> Path:
     """Save a picture in the host's output folder, under the first name that nothing has."""
     root = Path(folder_paths.get_output_directory())
     relative = Path(carried.path if carried else "photo.png")
-    suffixes = (result.suffix + (f"_{number}" if number > 1 else "") for number in count(1))
-    targets = (photos.target_path(relative, root, result.how, suffix) for suffix in suffixes)
-    free = next(path for path in targets if result.replace or not os.path.lexists(path))
+    suffixes = (choices.suffix + (f"_{number}" if number > 1 else "") for number in count(1))
+    targets = (photos.target_path(relative, root, choices.how, suffix) for suffix in suffixes)
+    free = next(path for path in targets if choices.replace or not os.path.lexists(path))
     workflow = (hidden.extra_pnginfo or {}).get("workflow")
-    return write(free, carried, result, hidden.prompt, workflow).path
+    return write(free, carried, picture, choices, hidden.prompt, workflow).path
 
 
 def write(
     target: Path,
     carried: Carried | None,
-    result: Result,
+    picture: Tensor,
+    choices: Choices,
     graph: Mapping[str, Any] | None,
     workflow: Mapping[str, Any] | None,
     **more: Any,
 ) -> photos.Written:
-    """Write a result with all that belongs into and beside it; `more` is for `photos.write`."""
+    """Write a picture [H, W, C] with all that belongs into and beside it.
+
+    Args:
+        more: for `photos.write`.
+
+    Raises:
+        ValueError: it is no picture, or cannot be written.
+    """
+    pixels, alpha = _pixels(picture)
     known = {"prompt": graph, "workflow": workflow}
     embedded = {key: json.dumps(value) for key, value in known.items() if value}
     sidecar = None
-    if result.sidecar:
+    if choices.sidecar:
         origin = carried and {"source": carried.path, "source_sha256": carried.sha256}
         sidecar = {**(origin or {}), **provenance(graph or {}, _revision)}
     own_alpha = carried.alpha if carried else None
     written = photos.write(
         target,
-        result.pixels,
-        own_alpha if result.alpha is None else result.alpha,
+        pixels,
+        own_alpha if alpha is None else alpha,
         carried.source if carried else None,
-        result.how,
-        texts=embedded if result.embed_workflow and not args.disable_metadata else None,
+        choices.how,
+        texts=embedded if choices.embed_workflow and not args.disable_metadata else None,
         sidecar=sidecar,
-        replace=result.replace,
+        replace=choices.replace,
         **more,
     )
     for note in written.notes:
         log.info("RestoreFlow: %s: %s", target.name, note)
     return written
+
+
+def _pixels(picture: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+    """[H, W, 3] float32, and the alpha [H, W] if there is one."""
+    parted = Picture.of(picture[None])
+    pixels = parted.rgb[0].movedim(0, -1).cpu().contiguous().numpy()
+    return pixels, None if parted.alpha is None else parted.alpha[0, ..., 0].cpu().numpy()
 
 
 def _revision(file: str) -> str | None:

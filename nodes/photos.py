@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 
 import folder_paths
-import numpy as np
 import torch
 from comfy_api.latest import io, ui
-from torch import Tensor
 
 from . import host, jobs, photo_files
 from .photo_files import AS_SOURCE
@@ -81,10 +79,10 @@ class JobPhoto(io.ComfyNode):
         else:
             file = photo_files.first(jobs.folders(), folder, index)
             found = [photo_files.opened(*file)]
-        alphas = [_alpha(one.carried.alpha, one.pixels) for one in found]
+        images = [torch.from_numpy(one.pixels) for one in found]
         return io.NodeOutput(
-            torch.stack([torch.from_numpy(one.pixels) for one in found]),
-            1 - torch.stack(alphas),
+            torch.stack(images) if len(images) > 1 else images[0][None],
+            torch.stack([photo_files.transparency(one) for one in found]),
             tuple(one.carried for one in found),
             Path(found[0].carried.path).stem,
             index,
@@ -96,10 +94,6 @@ def _untouched(name: str, tooltip: str) -> io.String.Input:
     widget = io.String.Input(name, optional=True, default="", socketless=True, tooltip=tooltip)
     widget.extra_dict = {**(getattr(widget, "extra_dict", None) or {}), "hidden": True}
     return widget
-
-
-def _alpha(alpha: np.ndarray | None, pixels: np.ndarray) -> Tensor:
-    return torch.ones(pixels.shape[:2]) if alpha is None else torch.from_numpy(alpha)
 
 
 class SaveRestoredPhoto(io.ComfyNode):
@@ -125,13 +119,14 @@ class SaveRestoredPhoto(io.ComfyNode):
     def execute(cls, image, photo=None, **choices) -> io.NodeOutput:
         if photo is not None:
             host.expect(photo, tuple, "Save Restored Photo")
-        results = photo_files.results(image, **choices)
-        carried = photo_files.matched(photo, len(results))
+        chosen = photo_files.Choices.of(**choices)
+        carried = photo_files.matched(photo, len(image))
         if carried[0] is not None and carried[0].row is not None:
-            jobs.save(carried, results, str(cls.hidden.unique_id))
+            jobs.save(carried, image, chosen, str(cls.hidden.unique_id))
             return io.NodeOutput(image)
-        pairs = zip(carried, results, strict=True)
-        return io.NodeOutput(image, ui=_shown([photo_files.save(*p, cls.hidden) for p in pairs]))
+        pairs = zip(carried, image, strict=True)
+        saved = [photo_files.save(*pair, chosen, cls.hidden) for pair in pairs]
+        return io.NodeOutput(image, ui=_shown(saved))
 
 
 def _saving_inputs() -> list[io.Input]:
