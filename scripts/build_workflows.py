@@ -13,6 +13,7 @@ import comfyui
 import graphs
 import workflows_elir_trials
 import workflows_latent
+import workflows_photos
 import workflows_pixel
 from client import Client
 
@@ -20,6 +21,7 @@ TEMPLATES = (
     *workflows_pixel.TEMPLATES,
     *workflows_latent.TEMPLATES,
     *workflows_elir_trials.TEMPLATES,
+    *workflows_photos.TEMPLATES,
 )
 BLUEPRINTS = (*workflows_pixel.BLUEPRINTS, *workflows_latent.BLUEPRINTS)
 

@@ -40,7 +40,7 @@ LONG, WIDER = 32, 460
 """A value of more letters would be cut off; it widens its node, and that its column."""
 GAP, MARGIN = 30, 30
 """Below nodes; between nodes and the border of their group."""
-PICTURES = {"LoadImage", "PreviewImage", "SaveImage"}
+PICTURES = {"LoadImage", "PreviewImage", "SaveImage", "RestoreFlowBeforeAfter"}
 PICTURE_HEIGHT = 420
 LIVE_PREVIEW = {"RestoreFlowSampleImage": 260, "RestoreFlowSampleLatent": 260}
 """By how much a node grows while it shows how far it has come."""

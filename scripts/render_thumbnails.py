@@ -14,6 +14,7 @@ from restoreflow.sampling.operators import preset
 from workflows_elir_trials import SIDE as SIDE_OF_ELIR
 from workflows_elir_trials import TRIALS
 from workflows_latent import ELIR_ENLARGED, ELIR_OF_FACE, SIM_VAE_FACE
+from workflows_photos import FOLDER_OF_PHOTOS
 from workflows_pixel import BLIND_FACE, EXPERIMENTS, PMRF_FACE
 
 WORKFLOWS = comfyui.ROOT / "workflows"
@@ -100,8 +101,21 @@ def enlarged(factor: int) -> Image.Image:
     return split(before, after)
 
 
+def sheet(count: int = 3) -> Image.Image:
+    """A folder's photos as they come, side by side."""
+    side, both = SIDE // count, Image.new("RGB", (SIDE, SIDE))
+    noise = preset("Noise 25/255 (demo)")
+    photos = (TRIAL * count)[: count * count]
+    for number, photo in enumerate(photos):
+        clean = replace(photo, side=side).clean
+        noisy = to_pixels(noise.simulate(to_tensor(clean), number))
+        both.paste(Image.fromarray(noisy), (number % count * side, number // count * side))
+    return both
+
+
 def main() -> None:
     pictures = {
+        FOLDER_OF_PHOTOS.name: caption(sheet(), "A folder of photos", "photo job", {}),
         PMRF_FACE.name: face("PMRF faces", "512 px", seed=2),
         SIM_VAE_FACE.template: face("Latent-PMRF faces", "Sim-VAE, 512 px", seed=4),
         ELIR_OF_FACE.template: face("ELIR faces", "512 px", seed=9),

@@ -35,6 +35,7 @@ LEVELS = {"pmrf-face-512.safetensors": 3}
 """Of the published flow, where it is not the controlled experiments' 2."""
 ELIR = {ELIR_FACE: {"middle": 3}, ELIR_BLIND: {"width": 96}}
 """What tells the tasks of ELIR's files apart."""
+SAVES = ("SaveImage", "RestoreFlowSaveRestoredPhoto")
 LATENTS = 32
 """Channels of the Sim-VAE and its flow."""
 
@@ -181,8 +182,12 @@ def check_run(prompt: Prompt, host, client: Client) -> None:
     for settings in nodes(prompt, "ImageScaleBy"):
         settings["scale_by"] /= 8  # to a picture that takes no longer than the others
         width, height = (round(side * settings["scale_by"]) for side in (width, height))
+    for settings in nodes(prompt, "RestoreFlowJobPhoto"):
+        settings["folder"] = "alone"
+        (host.folder / "input" / "alone").mkdir(exist_ok=True)
+        shutil.copy(host.folder / "input" / "example.png", host.folder / "input" / "alone")
     entry = client.run(prompt)
-    saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
+    saved = next(key for key, node in prompt.items() if node["class_type"] in SAVES)
     (picture,) = client.pictures(entry, saved)
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     assert pixels.shape == (height, width, 3)
