@@ -118,6 +118,7 @@ class Engine:
             raise FolderError("Results cannot go among the photos; choose another output folder.")
         self.open()
         settings = replace(settings or Settings(), group=graphs.group_of(graph))
+        graph = graphs.needed(graph)
         job = self.ledger.create(name, graph, source, target, settings, workflow)
         self._run(job)
         return job

@@ -54,8 +54,21 @@ def fed_saves(graph: Prompt) -> list[str]:
     """The ids of the Save nodes that get the job's photo on their socket `photo`: its outputs."""
     (first,) = nodes(graph, JOB_PHOTO)
     wired = ((key, graph[key].get("inputs", {}).get("photo")) for key in nodes(graph, SAVE))
-    links = {key: str(link[0]) for key, link in wired if isinstance(link, list) and link}
+    links = {key: str(link[0]) for key, link in wired if _is_link(link)}
     return [key for key, link in links.items() if first in {link} | _before(graph, link)]
+
+
+def needed(graph: Prompt) -> Prompt:
+    """The part of a graph that a job runs: what saves or measures its photo, and all before that.
+
+    Previews and other outputs are for a person who watches one picture; of ten thousand they
+    would only fill the disk.
+    """
+    measuring = [
+        key for key, node in graph.items() if _is_link(node.get("inputs", {}).get("photo"))
+    ]
+    kept = set(measuring).union(*(_before(graph, key) for key in measuring))
+    return {key: node for key, node in graph.items() if key in kept}
 
 
 def sees_photo(graph: Prompt, key: str) -> bool:
@@ -77,8 +90,12 @@ def _before(graph: Prompt, key: str) -> set[str]:
 
 def _sources(node: Mapping[str, Any]) -> Iterator[str]:
     for value in node.get("inputs", {}).values():
-        if isinstance(value, list) and len(value) == 2:
+        if _is_link(value):
             yield str(value[0])
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def group_of(graph: Prompt) -> int:

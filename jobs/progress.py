@@ -72,13 +72,14 @@ def page(
 
 
 def latest(ledger: Ledger, job: int, count: int = 10) -> list[Photo]:
-    """The photos done last, the newest first."""
+    """The photos done last, the newest first, then some that were done before the job."""
     rows = ledger.database.connection().execute(
         f"SELECT {PHOTO} FROM photo WHERE job = ? AND finished IS NOT NULL AND state = 'done'"
         " ORDER BY finished DESC LIMIT ?",
         (job, count),
     )
-    return [Photo(*row) for row in rows]
+    done = [Photo(*row) for row in rows]
+    return [*done, *page(ledger, job, [SKIPPED], count=count - len(done))]
 
 
 def measures(ledger: Ledger, photo: int) -> dict[str, float | None]:

@@ -335,6 +335,18 @@ def test_which_nodes_see_the_photo():
     assert sees_photo(graph(), "3.0.1"), "a node that another one made while it ran"
 
 
+def test_a_job_runs_what_saves_or_measures_only(start, place):
+    measured = {"class_type": "Judge", "inputs": {"image": ["8", 0], "photo": ["1", 2]}}
+    others = {
+        "7": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+        "8": {"class_type": "Blur", "inputs": {"image": ["2", 0]}},
+        "9": measured,
+    }
+    host = start()
+    job = host.engine.create("x", {**graph(), **others}, place / "in", place / "out")
+    assert job.graph.keys() == {"1", "2", "3", "8", "9", "10"}
+
+
 def test_what_a_graph_is_told_by():
     other = dict(reversed(graph(group=5, rows="[1, 2]").items()))
     inputs = {"steps": 5.0, "image": ["1", 0], "model": ["3", 0]}
