@@ -18,6 +18,8 @@ from torch import Tensor, nn
 StateDict = dict[str, Tensor]
 
 EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")
+CONTAINERS = ("model", "diffusion_pytorch_model")
+"""What the Hub and diffusers call every network's file; its folder says which one it is."""
 NO_WEIGHTS = (b"<", b"{", b"version https://git-lfs")
 """How web pages, answers of programs and git's pointers begin."""
 
@@ -31,7 +33,7 @@ class Checkpoint:
     """What a weight file holds, whatever its container."""
 
     name: str
-    """The file's name, for messages."""
+    """The file, for messages."""
     shapes: Mapping[str, tuple[int, ...]]
     """Every tensor's name and shape, in the file's order."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -95,14 +97,25 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def fill(network: nn.Module, state: StateDict, name: str) -> None:
-    """Give a network its tensors, every one of them and no other.
+def fill(network: nn.Module, state: StateDict, name: str, prefix: str = "") -> None:
+    """Give a network its tensors, every one of them and no other; arguments as for `check_fit`."""
+    check_fit(network.state_dict(), state, name, prefix)
+    network.load_state_dict(state, assign=True)
+
+
+def check_fit(expected: StateDict, state: StateDict, name: str, prefix: str = "") -> None:
+    """Say if tensors are not those that a network takes.
+
+    Args:
+        expected: the network's.
+        state: those that there are.
+        name: of their file.
+        prefix: under which the file holds them.
 
     Raises:
         WeightsError: tensors are missing, left over or of another shape; names the file and the
             first of each.
     """
-    expected = network.state_dict()
     faults = {
         "lacks": [key for key in expected if key not in state],
         "also holds": [key for key in state if key not in expected],
@@ -111,15 +124,15 @@ def fill(network: nn.Module, state: StateDict, name: str) -> None:
         ],
     }
     found = [
-        f"{what} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+        f"{what} {prefix}{keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
         for what, keys in faults.items()
         if keys
     ]
     if found:
         raise WeightsError(
-            f"{name} does not fit the network it was taken for: it {', '.join(found)}."
+            f"{name} does not fit the network it was taken for: it {', '.join(found)}; "
+            "delete it and fetch it again, or choose another file."
         )
-    network.load_state_dict(state, assign=True)
 
 
 def read(path: Path, ema: bool = True) -> Checkpoint:
@@ -150,12 +163,13 @@ def _safetensors(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path.name} is damaged or not a safetensors file ({error}); delete it and fetch it "
+            f"{_name(path)} is damaged or not a safetensors file ({error}); delete it and fetch it "
             "again."
         ) from error
-    config = _json("config.json beside it", _config_beside(path), path.name)
-    record = _json("its record", metadata.get("restoreflow", "{}"), path.name)
-    return Checkpoint(path.name, shapes, {**config, **record}, path=path)
+    name = _name(path)
+    config = _json("config.json beside it", _config_beside(path), name)
+    record = _json("its record", metadata.get("restoreflow", "{}"), name)
+    return Checkpoint(name, shapes, {**config, **record}, path=path)
 
 
 def config_file(path: Path) -> Path | None:
@@ -164,8 +178,12 @@ def config_file(path: Path) -> Path | None:
     Those of the Hub and of diffusers; under another name a file stands for itself.
     """
     file = path.with_name("config.json")
-    is_container = path.stem in ("model", "diffusion_pytorch_model")
-    return file if is_container and file.is_file() else None
+    return file if path.stem in CONTAINERS and file.is_file() else None
+
+
+def _name(path: Path) -> str:
+    """What messages call a file."""
+    return f"{path.parent.name}/{path.name}" if path.stem in CONTAINERS else path.name
 
 
 def _config_beside(path: Path) -> str:
@@ -191,7 +209,7 @@ def _pickle(path: Path, ema: bool) -> Checkpoint:
     if beginning.startswith(NO_WEIGHTS):
         raise WeightsError(
             f"{path.name} is a web page or a pointer to a file instead of the file; delete it and "
-            "delete it and fetch it again."
+            "fetch it again."
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -210,7 +228,7 @@ def _pickle(path: Path, ema: bool) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path.name} holds no state dict, but a {type(content).__name__}.")
     try:
-        return _unwrap(path.name, content, ema)
+        return _unwrap(_name(path), content, ema)
     except (AttributeError, LookupError, TypeError) as error:
         raise WeightsError(
             f"{path.name} is a training checkpoint of an unknown kind ({error})."
@@ -237,8 +255,10 @@ def _unwrap(name: str, content: Mapping[str, Any], ema: bool) -> Checkpoint:
         for key, value in state.items()
         if isinstance(value, Tensor)
     }
+    if not tensors and parts:
+        raise WeightsError(f"{name} holds moving averages of its weights alone; switch ema on.")
     if not tensors:
-        raise WeightsError(f"{name} holds no tensors.")
+        raise WeightsError(f"{name} holds no tensors; choose another file.")
     return Checkpoint(
         name,
         {key: tuple(value.shape) for key, value in tensors.items()},

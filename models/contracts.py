@@ -29,9 +29,11 @@ class Domain:
     channels: int
     scale: float = 1.0
     shift: float = 0.0
-    """The network's own latents are (wire - shift) * scale."""
+    """Networks in it see (wire - shift) * scale."""
     encoder: str | None = None
     """Fingerprint of the encoder whose latents it knows; None where the weights cannot tell."""
+    shared: bool = False
+    """Whether encoders differ in it and decoders take the latents of all of them."""
     preview: Tensor | None = None
     """[C + 1, 3]: wire latents and a constant 1, mapped linearly, are colours in [0, 1]."""
 
@@ -72,6 +74,11 @@ class Part:
     """Whether its buffers follow the weights' precision, too."""
     exact: ClassVar[bool] = False
     """Whether it runs in float32 unless told otherwise."""
+
+    @property
+    def unit(self) -> str:
+        """What the sides that it takes are counted in."""
+        return "pixels" if self.domain is PIXEL else "latents"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,6 +161,11 @@ class Autoencoder(Part):
     """The decoder's call: latents as on the wire -> pictures, not clipped."""
     decoder_memory: Memory
     """As `memory`, for decoding latents of a height and width."""
+
+    @property
+    def unit(self) -> str:
+        """Its encoder's: it takes pictures."""
+        return "pixels"
 
     def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
         """[B, 3, H, W] in [0, 1] -> mean and std [B, C, H / factor, W / factor], float32."""

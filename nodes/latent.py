@@ -19,8 +19,8 @@ MODES = ("mean", "sample")
 
 def _tile() -> io.Int.Input:
     return tile_input(
-        "Side in pixels of the tiles in which large pictures are computed; 0 takes the whole "
-        "picture, and tiles on little memory."
+        "Largest side in pixels of the tiles in which large pictures are computed, 64 at least; 0 "
+        "takes the whole picture, and tiles on little memory."
     )
 
 
@@ -84,7 +84,9 @@ class Decode(io.ComfyNode):
             "Encode.",
             search_aliases=["vae decode", "latent", "pmrf", "elir"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE that encoded the latent."),
+                io.Vae.Input(
+                    "vae", tooltip="The VAE that encoded the latent, or another of its space."
+                ),
                 io.Latent.Input("latent", tooltip="From Encode or any latent node."),
                 _tile(),
             ],
@@ -99,8 +101,7 @@ class Decode(io.ComfyNode):
         pictures = autoencode.decode(
             part, latents.samples, tile=tile, observe=host.progress, machine=machine
         )
-        height, width = (latents.tag.get(side) for side in ("height", "width"))
-        return io.NodeOutput(pictures[..., :height, :width].movedim(1, -1))
+        return io.NodeOutput(latents.crop(pictures).movedim(1, -1))
 
 
 class PosteriorMeanLatent(io.ComfyNode):
@@ -171,7 +172,7 @@ class SampleLatent(io.ComfyNode):
         latents, flow = Latents.of(latent), host.expect(flow, Flow, "Flow Sampler (Latent)")
         latents.check(flow)
         restored = sample(
-            flow,
+            latents.scaled_for(flow),
             latents.samples,
             gaussian(latents.samples.shape[1:], seed, latents.numbers),
             steps=steps,

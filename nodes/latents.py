@@ -1,17 +1,18 @@
 """Latents at the edge: the LATENT wire outside, the lower rooms' tensors inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management as mm
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.contracts import Autoencoder, Part
+from ..models.contracts import PIXEL, Autoencoder, Flow, Part
 
 TAG = "restoreflow"
-"""What Encode adds to a LATENT: space, fingerprint of the encoder, name of the VAE, and the
-picture's own height and width. The host's VAE Encode adds nothing."""
+"""What Encode adds to a LATENT: space, fingerprint of the encoder, name of the VAE, how it scales
+latents for flows, the picture's own height and width, and the latent's. The host's VAE Encode adds
+nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class Latents:
             "space": part.domain.name,
             "fingerprint": part.domain.encoder,
             "vae": part.name,
+            "scale": part.domain.scale,
+            "shift": part.domain.shift,
             "height": size[0],
             "width": size[1],
+            "latent": list(samples.shape[-2:]),
         }
         return {"samples": samples.to(mm.intermediate_device()), TAG: tag}
 
@@ -85,16 +89,40 @@ class Latents:
         """Say if these latents are of another space or encoder than a part knows."""
         space, encoder = self.tag.get("space"), self.tag.get("fingerprint")
         domain = part.domain
+        if domain is PIXEL:
+            raise ValueError(
+                f"{part.name} works on pictures; give it to the node for images, or load one of "
+                f"{space or 'a latent space'} here."
+            )
         if space not in (None, domain.name):
             raise ValueError(
                 f"This latent is of the space {space} (from {self.tag.get('vae')}), but "
                 f"{part.name} works on latents of {domain.name}; load the VAE that belongs to it."
             )
+        if domain.shared and isinstance(part, Autoencoder):
+            return
         if None not in (encoder, domain.encoder) and encoder != domain.encoder:
             raise ValueError(
                 f"This latent comes from another encoder ({self.tag.get('vae')}) than the one that "
                 f"{part.name} was trained with; load the VAE from the same file."
             )
+
+    def scaled_for(self, flow: Flow) -> Flow:
+        """The flow, scaling latents as their VAE's settings say where its own say nothing."""
+        if not flow.domain.is_plain:
+            return flow
+        scaling = {key: self.tag[key] for key in ("scale", "shift") if key in self.tag}
+        return replace(flow, domain=replace(flow.domain, **scaling))
+
+    def crop(self, pictures: Tensor) -> Tensor:
+        """Decoded pictures [B, 3, H, W] without what Encode had added.
+
+        As they are if a node since has changed the latents' size: where the picture lies in them
+        is not known then.
+        """
+        if self.tag.get("latent") != list(self.samples.shape[-2:]):
+            return pictures
+        return pictures[..., : self.tag["height"], : self.tag["width"]]
 
     def latent(self, samples: Tensor) -> dict[str, Any]:
         """A LATENT of other samples, everything else as it came."""

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..models.contracts import Flow
 from ..sampling.integrate import SOLVERS
 from ..sampling.noise import gaussian
+from ..sampling.pieces import SMALLEST
 from ..sampling.restore import posterior_mean as estimate
 from ..sampling.restore import sample, step_count, trade_off
 from . import host
@@ -70,17 +71,18 @@ def limits(unit: str) -> list[io.Input]:
             )
         ),
         tile_input(
-            f"Side in {unit} of the tiles in which large pictures are computed, rounded to what "
-            "the network takes; 0 takes the size at which the flow was trained, and smaller on "
-            "little memory."
+            f"Largest side in {unit} of the tiles in which large pictures are computed, rounded "
+            f"to what the network takes, {SMALLEST[unit]} at least; 0 takes the size at which the "
+            "flow was trained, and smaller on little memory.",
+            step=SMALLEST[unit],
         ),
     ]
 
 
-def tile_input(tooltip: str) -> io.Int.Input:
-    """The side of tiles, 0 for automatic."""
+def tile_input(tooltip: str, step: int = SMALLEST["pixels"]) -> io.Int.Input:
+    """The largest side of tiles, 0 for automatic."""
     return host.advanced(
-        io.Int.Input("tile", optional=True, default=0, min=0, max=8192, step=64, tooltip=tooltip)
+        io.Int.Input("tile", optional=True, default=0, min=0, max=8192, step=step, tooltip=tooltip)
     )
 
 

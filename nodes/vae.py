@@ -1,10 +1,14 @@
 """VAE sockets: a loaded autoencoder as the host's own VAE object, and any VAE as an autoencoder."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import comfy.diffusers_convert
 import comfy.model_management as mm
 import comfy.sd
+import comfy.taesd.taesd
+import comfy.utils
 import torch
 from comfy.ldm.models.autoencoder import DiagonalGaussianRegularizer, EmptyRegularizer
 from comfy.ldm.modules.distributions.distributions import DiagonalGaussianDistribution
@@ -12,13 +16,23 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ..models import registry
-from ..models.checkpoint import fingerprint
+from ..models.checkpoint import StateDict, WeightsError, check_fit, fingerprint
 from ..models.checkpoint import read as checkpoint_of
 from ..models.contracts import Autoencoder, Domain
+from ..models.families import taesd
 from . import host, weights
 
-KL_KEYS = ("decoder.up_blocks.0.resnets.0.norm1.weight", "decoder.up.0.block.0.norm1.weight")
-"""Of a Kullback-Leibler autoencoder in diffusers' names and in the original ones."""
+KL_KEYS = {
+    f"{half}.{block}.0.norm1.weight"
+    for half, side in (("encoder", "down"), ("decoder", "up"))
+    for block in (f"{side}_blocks.0.resnets", f"{side}.0.block")
+}
+"""Of a Kullback-Leibler autoencoder's halves, in diffusers' names and in the original ones."""
+KL_PARTS = ("encoder.", "quant_conv.", "decoder.", "post_quant_conv.", "bn.")
+"""Training checkpoints hold their loss's networks beside these."""
+KL_MARK = "decoder.conv_in.weight"
+"""By which alone the host knows one."""
+DECODER_PARTS = ("decoder.", "post_quant_conv.", "taesd_decoder.", "vae_")
 
 
 class _Network(nn.Module):
@@ -51,6 +65,8 @@ def host_vae(part: Autoencoder) -> comfy.sd.VAE:
     vae.patcher = ModelPatcher(vae.first_stage_model, vae.device, mm.vae_offload_device())
     vae.size = None
     vae.model_size()
+    network = part.network  # under the published names, and in the layout that files need
+    vae.get_sd = lambda: {key: t.contiguous() for key, t in network.state_dict().items()}
     return vae
 
 
@@ -59,11 +75,47 @@ def load(name: str, precision: str, ema: bool, **watch: Callable) -> comfy.sd.VA
 
     def read(path: Path) -> comfy.sd.VAE:
         checkpoint = checkpoint_of(path, ema)
-        if any(key in checkpoint.shapes for key in KL_KEYS):
-            return comfy.sd.VAE(sd=checkpoint.part(""), dtype=weights.chosen(precision))
+        if KL_KEYS & {*checkpoint.shapes}:
+            dtype = weights.chosen(precision) or torch.float32
+            return _usual(checkpoint.part(""), checkpoint.name, dtype)
         return host_vae(weights.read(path, registry.AUTOENCODER, precision, ema))
 
     return weights.kept(name, (registry.AUTOENCODER, precision, ema), read, **watch)
+
+
+def _usual(state: StateDict, name: str, dtype: torch.dtype) -> comfy.sd.VAE:
+    """A Kullback-Leibler autoencoder of these tensors, which the host builds.
+
+    The host itself leaves what a file lacks as the memory happened to be.
+
+    Raises:
+        WeightsError: tensors are missing, left over or of another shape.
+    """
+    if any("_blocks." in key for key in state):
+        state = comfy.diffusers_convert.convert_vae_state_dict(state)
+    nested = {"decoder.post_quant_conv.": "post_quant_conv.", "encoder.quant_conv.": "quant_conv."}
+    state = comfy.utils.state_dict_prefix_replace(state, nested)
+    state = {key: tensor for key, tensor in state.items() if key.startswith(KL_PARTS)}
+    if KL_MARK not in state:
+        raise WeightsError(
+            f"{name} lacks {KL_MARK} of a Stable Diffusion VAE; choose a file that holds encoder "
+            "and decoder, whole."
+        )
+    try:
+        vae = comfy.sd.VAE(sd=state, dtype=dtype)
+    except (LookupError, RuntimeError) as error:
+        raise WeightsError(
+            f"{name} looks like a Stable Diffusion VAE, but its tensors do not make one "
+            f"({' '.join(str(error).split())[:200]}); delete it and fetch it again."
+        ) from error
+    check_fit(vae.first_stage_model.state_dict(), state, name)
+    vae.restoreflow = _foreign(vae, name, _encoder_of(state))
+    return vae
+
+
+def _encoder_of(state: StateDict) -> str:
+    """The fingerprint of an autoencoder's encoder."""
+    return fingerprint({k: t for k, t in state.items() if not k.startswith(DECODER_PARTS)})
 
 
 def autoencoder(vae: object) -> Autoencoder:
@@ -81,14 +133,21 @@ def autoencoder(vae: object) -> Autoencoder:
     return vae.restoreflow
 
 
-def _foreign(vae: comfy.sd.VAE) -> Autoencoder:
-    """A VAE that the host built, as an autoencoder."""
+def _foreign(vae: comfy.sd.VAE, name: str = "", encoder: str | None = None) -> Autoencoder:
+    """A VAE that the host built, as an autoencoder.
+
+    Args:
+        name: of its file, and `encoder`, the fingerprint of that, where the pack has read it.
+    """
     vae.throw_exception_if_invalid()
     network, ratio = vae.first_stage_model, vae.downscale_ratio
     kind = type(network).__name__
     if vae.latent_dim != 2 or vae.output_channels != 3 or ratio != vae.upscale_ratio:
         raise ValueError(f"A VAE of single pictures is needed; this one ({kind}) is for others.")
-    encoder = {k: v for k, v in network.state_dict().items() if "decoder" not in k}
+    is_tiny = isinstance(network, comfy.taesd.taesd.TAESD)
+    # What the host rounded tells no file any more; a tiny encoder is never a flow's own, though.
+    if encoder is None and (is_tiny or vae.vae_dtype != torch.bfloat16):
+        encoder = _encoder_of(network.state_dict())
 
     def decoded(latents: Tensor) -> Tensor:
         pictures = network.decode(latents).float()
@@ -96,13 +155,9 @@ def _foreign(vae: comfy.sd.VAE) -> Autoencoder:
         return pictures if changed is None else changed
 
     return Autoencoder(
-        name=f"{kind} with {vae.latent_channels} channels",
+        name=f"{name or 'ComfyUI'} ({kind})",
         network=network,
-        domain=Domain(
-            name=f"{kind} with {vae.latent_channels} channels",
-            channels=vae.latent_channels,
-            encoder=fingerprint(encoder),
-        ),
+        domain=_space(network, vae.latent_channels, encoder),
         factor=ratio,
         multiple=ratio,
         minimum=ratio,
@@ -113,6 +168,19 @@ def _foreign(vae: comfy.sd.VAE) -> Autoencoder:
             vae.memory_used_decode((batch, vae.latent_channels, h, w), dtype)
         ),
     )
+
+
+def _space(network: nn.Module, channels: int, encoder: str | None) -> Domain:
+    """The latent space of a network of the host: SD3's of its taesd3, else one of its kind."""
+    wire = [getattr(network, fact, None) for fact in ("vae_scale", "vae_shift")]
+    sd3 = taesd.sd3(encoder)
+    if channels == sd3.channels and all(
+        own is not None and math.isclose(own, published, rel_tol=0.01)  # rounded in half precision
+        for own, published in zip(wire, (sd3.scale, sd3.shift), strict=True)
+    ):
+        return sd3
+    name = f"{type(network).__name__} with {channels} channels"
+    return Domain(name=name, channels=channels, encoder=encoder)
 
 
 def _posterior(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -27,7 +27,7 @@ def encode(
         part: whose encoder it is.
         pictures: [B, 3, H, W] in [0, 1]; padded by reflection to what the latent space takes.
         noise: standard normal [B, C, h, w] for latents of [C, h, w]; None takes the mean.
-        tile: side of tiles in pixels; 0 decides by the free memory.
+        tile: largest side of tiles in pixels; 0 decides by the free memory.
         observe: told how many of how many pieces are done.
         machine: where it runs.
 
@@ -71,7 +71,7 @@ def decode(
     Args:
         part: whose decoder it is.
         latents: [B, C, h, w], as on the wire.
-        tile: side of tiles in pixels; 0 decides by the free memory.
+        tile: largest side of tiles in pixels; 0 decides by the free memory.
         observe: told how many of how many pieces are done.
         machine: where it runs.
 
@@ -89,12 +89,13 @@ def decode(
 
 @dataclass(frozen=True)
 class _Decoder:
-    """What tiling must know of the decoder, its sides counted in latents."""
+    """What tiling must know of the decoder."""
 
     part: Autoencoder
     multiple: int = 1
     minimum: int = 1
     native_size: None = None
+    unit: str = "latents"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -77,7 +77,7 @@ def sample(
         solver: a name in `SOLVERS`.
         stop_after: steps after which the present estimate is the result; 0 for all.
         mask: [1 or B, 1, H, W] in [0, 1], where the picture may change.
-        tile: side of tiles; 0 decides by the flow's native size and the free memory.
+        tile: largest side of tiles; 0 decides by the flow's native size and the free memory.
         observe: sees every step, its tensors still padded and in the network's units.
         machine: where it runs.
 

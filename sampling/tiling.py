@@ -40,8 +40,21 @@ def tile_starts(length: int, tile: int, multiple: int = 1) -> list[int]:
     return [*range(0, length - tile, stride), length - tile]
 
 
+def tile_side(length: int, largest: int, multiple: int, smallest: int) -> int:
+    """The smallest side of tiles that an axis needs no more of than of the largest.
+
+    So 600 pixels in tiles of at most 512 take two of 352, not two that overlap by 424.
+    """
+    count = len(tile_starts(length, largest, multiple))
+    sides = range(largest, smallest - 1, -multiple)
+    return min(side for side in sides if len(tile_starts(length, side, multiple)) == count)
+
+
 def blend_tiles(
-    function: Callable[..., Tensor], planes: Sequence[Tensor], tile: int, multiple: int = 1
+    function: Callable[..., Tensor],
+    planes: Sequence[Tensor],
+    tile: tuple[int, int],
+    multiple: int = 1,
 ) -> Tensor:
     """Apply `function` tile by tile and feather the results together.
 
@@ -49,14 +62,14 @@ def blend_tiles(
         function: maps crops of the planes, each [B, C, h, w], to a tensor of that h and w, or
             of both enlarged or shrunk by the same whole factor.
         planes: [B, C, H, W] each.
-        tile: side of a tile, a multiple of `multiple`.
+        tile: height and width of a tile, multiples of `multiple`.
         multiple: tiles begin at multiples of it.
     """
     height, width = planes[0].shape[-2:]
     total, weight = None, None
-    for top in tile_starts(height, tile, multiple):
-        for left in tile_starts(width, tile, multiple):
-            area = (..., slice(top, top + tile), slice(left, left + tile))
+    for top in tile_starts(height, tile[0], multiple):
+        for left in tile_starts(width, tile[1], multiple):
+            area = (..., slice(top, top + tile[0]), slice(left, left + tile[1]))
             crops = [plane[area] for plane in planes]
             result = function(*crops)
             ratio = Fraction(result.shape[-1], crops[0].shape[-1])

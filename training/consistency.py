@@ -49,7 +49,10 @@ def losses(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Tensor:
-    """The whole objective, a mean over the batch.
+    """The whole objective, a mean over the batch, as the published code has it.
+
+    For training in one loop; the demo trains in stages, by `consistency` and without the pixels'
+    term (`elir.py`).
 
     Args:
         clean: pictures [B, 3, H, W] in [0, 1], as is `degraded`.

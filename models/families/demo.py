@@ -38,7 +38,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     except KeyError as error:
         raise WeightsError(f"{checkpoint.name} lacks {error} of its flow.") from error
     network = FlowUNet(*shape)
-    fill(network, state, checkpoint.name)
+    fill(network, state, checkpoint.name, FLOW_PREFIX)
     record = checkpoint.config.get("flow", {})
 
     def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:

@@ -106,17 +106,17 @@ def has_autoencoder(checkpoint: Checkpoint) -> bool:
 
 def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
     """The autoencoder, whose encoder knows the task's degraded pictures."""
-    halves = _part(checkpoint, "enc."), _part(checkpoint, "dec.")
-    if not all(halves):
+    halves = {half: _part(checkpoint, half) for half in ("enc.", "dec.")}
+    if lost := [half for half, state in halves.items() if not state]:
         raise WeightsError(
-            f"{checkpoint.name} holds one half of ELIR's autoencoder, enc.* or dec.* alone; choose "
-            "a file that holds both."
+            f"{checkpoint.name} holds one half of ELIR's autoencoder and lacks the other, "
+            f"{lost[0]}*; choose a file that holds both."
         )
     prefix = _prefix(checkpoint, "fmir.")
     multiple = FLOW_MULTIPLE
     if prefix:
         multiple = build_flow(checkpoint.part_shapes(prefix), checkpoint.name).multiple
-    return taesd.build(*halves, checkpoint, "ELIR", multiple)
+    return taesd.build(*halves.values(), checkpoint, "ELIR", multiple)
 
 
 # Posterior mean
@@ -130,7 +130,7 @@ def load_mean(checkpoint: Checkpoint) -> PosteriorMean:
     """The posterior mean of latents."""
     state = _part(checkpoint, "mmse.")
     network = build_mean(taesd.shapes_of(state), checkpoint.name)
-    fill(network, state, checkpoint.name)
+    fill(network, state, checkpoint.name, _prefix(checkpoint, "mmse."))
     widest = network.lrm[0].RDB1.conv5.block[0].in_channels
 
     def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
@@ -164,7 +164,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     """The flow, with the noise level and steps of its task where its shapes tell it."""
     state = _part(checkpoint, "fmir.")
     network = build_flow(taesd.shapes_of(state), checkpoint.name)
-    fill(network, state, checkpoint.name)
+    fill(network, state, checkpoint.name, _prefix(checkpoint, "fmir."))
     faces = len(network.mid_blocks) == FACES_MIDDLE
     width = network.first_proj.out_channels
     noise_std = FACES_NOISE if faces else BLIND_NOISE if width == BLIND_WIDTH else None

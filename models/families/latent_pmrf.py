@@ -5,6 +5,7 @@ Sim-VAE's diffusers folder (`diffusion_pytorch_model.safetensors` and `config.js
 flow network (a LooUFormer) in the same form, either alone, or both under prefixes in one file.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..networks.simvae import SimVAE, SimVAEShape
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
 
 COMPILED = "_orig_mod."
 """What a network saved while compiled has in its names."""
@@ -63,12 +66,24 @@ def _shapes(state: StateDict) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _domain(checkpoint: Checkpoint, channels: int, factor: int, **own: Any) -> Domain:
-    """The space of the latents; the record of a file trained here tells more of it."""
+def _domain(
+    checkpoint: Checkpoint, channels: int, factor: int = PUBLISHED_FACTOR, encoder: str = ""
+) -> Domain:
+    """The space of the latents; the record of a file trained here tells more of it.
+
+    Args:
+        encoder: its fingerprint, where the file holds it.
+    """
     space = checkpoint.config.get("space") or {}
     name = f"Sim-VAE c{channels}" + ("" if factor == PUBLISHED_FACTOR else f" f{factor}")
-    preview = torch.tensor(space["preview"]) if space.get("preview") else None
-    return Domain(name=space.get("name", name), channels=channels, preview=preview, **own)
+    return Domain(
+        name=space.get("name", name),
+        channels=channels,
+        scale=float(checkpoint.config.get("scaling_factor") or 1.0),
+        shift=float(checkpoint.config.get("shift_factor") or 0.0),
+        encoder=encoder or space.get("encoder"),
+        preview=torch.tensor(space["preview"]) if space.get("preview") else None,
+    )
 
 
 def _choice(config: Config, key: str, known: Sequence[str], name: str) -> str:
@@ -92,13 +107,13 @@ def has_autoencoder(checkpoint: Checkpoint) -> bool:
 
 
 def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
-    """The Sim-VAE; its latents leave as they are, unscaled."""
+    """The Sim-VAE; its latents leave as they are, and its settings scale them for its flows."""
     state = {
         name: tensor.flatten() if ".norm." in name else tensor  # [C], in some files [1, C, 1, 1]
         for name, tensor in _part(checkpoint, _vae_prefix(checkpoint)).items()
     }
     network, shape = build_autoencoder(_shapes(state), checkpoint.config, checkpoint.name)
-    fill(network, state, checkpoint.name)
+    fill(network, state, checkpoint.name, _vae_prefix(checkpoint))
     encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     area = network.factor**2
 
@@ -120,7 +135,7 @@ def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
         network=network.eval().requires_grad_(False),
         memory=memory,
         decoder_memory=decoder_memory,
-        domain=_domain(checkpoint, shape.channels, network.factor, encoder=fingerprint(encoder)),
+        domain=_domain(checkpoint, shape.channels, network.factor, fingerprint(encoder)),
         multiple=FLOW_MULTIPLE * network.factor,
         dtypes=(torch.float32, torch.bfloat16),
         factor=network.factor,
@@ -167,7 +182,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     config = checkpoint.config
     state = _part(checkpoint, _flow_prefix(checkpoint))
     network, levels = build_flow(_shapes(state), config, checkpoint.name)
-    fill(network, state, checkpoint.name)
+    fill(network, state, checkpoint.name, _flow_prefix(checkpoint))
     make_exact(network)
     patch = network.proj_in.patch
     channels = network.proj_out.proj.out_channels // patch**2
@@ -185,14 +200,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         network=network.eval().requires_grad_(False),
         predict=predict,
         memory=memory,
-        domain=_domain(
-            checkpoint,
-            channels,
-            PUBLISHED_FACTOR,
-            scale=float(config.get("scaling_factor") or 1.0),
-            shift=float(config.get("shift_factor") or 0.0),
-            encoder=(config.get("space") or {}).get("encoder"),
-        ),
+        domain=_domain(checkpoint, channels),
         multiple=network.multiple,
         minimum=_minimum(levels, network.multiple, patch),
         native_size=NATIVE_SIZE,
@@ -221,10 +229,11 @@ def build_flow(
         channels = shapes["proj_in.proj.weight"][1] // (options.patch or 1) ** 2
         mapping = None
         if "timestep_embedder.weight" in shapes:
+            depth = count_children(shapes, "mapping.blocks")
             mapping = hdit.Mapping(
                 width=shapes["timestep_embedder.weight"][0],
-                depth=count_children(shapes, "mapping.blocks"),
-                d_ff=shapes["mapping.blocks.0.down_proj.weight"][1],
+                depth=depth,
+                d_ff=shapes["mapping.blocks.0.down_proj.weight"][1] if depth else 0,
             )
     except KeyError as error:
         raise WeightsError(
@@ -251,9 +260,23 @@ def _windows(config: Config, count: int, name: str) -> list[int | None]:
         raise WeightsError(
             f"{name} asks for attention of type {unknown[0]}; known are neighborhood and global."
         )
-    return [
+    windows = [
         side if kind == "neighborhood" else None for kind, side in zip(kinds, sides, strict=True)
     ]
+    for side in windows:
+        if side is not None and not (isinstance(side, int) and side > 0 and side % 2):
+            raise WeightsError(
+                f"{name} asks for attention windows of side {side}; a side is odd, as 7 is. Mend "
+                "window_sizes in its config.json."
+            )
+    if not config.get("block_types") or (any(windows) and not config.get("window_sizes")):
+        log.warning(
+            "RestoreFlow: %s comes without a config.json that tells its attention windows; they "
+            "are taken to be %s (the published experiment's). Put its config.json beside it.",
+            name,
+            ", ".join(f"{side} x {side}" if side else "global" for side in windows),
+        )
+    return windows
 
 
 def _level(shapes: Shapes, block: str, kernel_size: int | None) -> Level:

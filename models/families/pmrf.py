@@ -66,7 +66,7 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     network = build_network(
         checkpoint.part_shapes(prefix), config.get("self_attns"), checkpoint.name
     )
-    fill(network, checkpoint.trained(prefix, FLOW_BUFFERS), checkpoint.name)
+    fill(network, checkpoint.trained(prefix, FLOW_BUFFERS), checkpoint.name, prefix)
     make_exact(network)
     channels = network.patch_in.proj.in_features // network.patch_in.factor**2
     return Flow(

@@ -91,13 +91,16 @@ def _layout(checkpoint: Checkpoint) -> tuple[str, str, int] | None:
 def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
     """The autoencoder of a file of its own."""
     encoder, decoder, later = _layout(checkpoint)
-    halves = (encoder, 0), (decoder, later)
-    if encoder == decoder or not all(checkpoint.part_shapes(prefix) for prefix, _ in halves):
+    halves = {"encoder": (encoder, 0), "decoder": (decoder, later)}
+    lost = [half for half, (prefix, _) in halves.items() if not checkpoint.part_shapes(prefix)]
+    if encoder == decoder:  # an original file; only an encoder's second layer is a block
+        lost = ["decoder" if "1.conv.0.weight" in checkpoint.shapes else "encoder"]
+    if lost:
         raise WeightsError(
-            f"{checkpoint.name} holds one half of a TAESD, encoder or decoder alone; choose a "
-            "file that holds both, as taesd3.safetensors does."
+            f"{checkpoint.name} holds one half of a TAESD and lacks the other, its {lost[0]}; "
+            "choose a file that holds both, as taesd3.safetensors does."
         )
-    states = [_plain(checkpoint.part(prefix), later) for prefix, later in halves]
+    states = [_plain(checkpoint.part(prefix), later) for prefix, later in halves.values()]
     return build(*states, checkpoint, "TAESD")
 
 
@@ -177,7 +180,20 @@ def domain_of(
         name = space.get("name", f"TAESD {shape.channels} channels, factor {shape.factor}")
         scale, shift = space.get("scale", 1.0), space.get("shift", 0.0)
         return Domain(name=name, scale=scale, shift=shift, **facts)
-    return Domain(name="SD3", scale=SCALE, shift=SHIFT, **{**facts, "preview": _colours()})
+    return sd3(facts["encoder"])
+
+
+def sd3(encoder: str | None) -> Domain:
+    """SD3's space, of an encoder of this fingerprint; encoders are tuned, the space stays."""
+    return Domain(
+        name="SD3",
+        channels=PUBLISHED.channels,
+        scale=SCALE,
+        shift=SHIFT,
+        encoder=encoder,
+        shared=True,
+        preview=_colours(),
+    )
 
 
 def _colours() -> Tensor:

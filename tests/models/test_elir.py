@@ -279,9 +279,17 @@ def test_training_reaches_every_parameter(parts):
 @pytest.mark.parametrize(
     ("key", "role", "says"),
     [
-        ("fmir.mid_blocks.0.conv2d.bias", registry.FLOW, "lacks mid_blocks.0.conv2d.bias"),
+        (
+            "fmir.mid_blocks.0.conv2d.bias",
+            registry.FLOW,
+            "lacks fmir.mid_blocks.0.conv2d.bias; delete",
+        ),
         ("fmir.time_mlp.linear1.weight", registry.FLOW, "lacks 'time_mlp.linear1.weight'"),
-        ("mmse.lrm.0.RDB2.conv3.block.0.weight", registry.POSTERIOR_MEAN, "lacks lrm.0.RDB2.c"),
+        (
+            "mmse.lrm.0.RDB2.conv3.block.0.weight",
+            registry.POSTERIOR_MEAN,
+            "lacks mmse.lrm.0.RDB2.c",
+        ),
         ("dec.layers.18.weight", registry.AUTOENCODER, "lacks decoder.layers.18.weight"),
         ("enc.layers.14.weight", registry.AUTOENCODER, "lacks 'layers.14.weight'"),
         ("enc.layers.14.weight", registry.FLOW, "lacks 'layers.14.weight'"),
@@ -307,8 +315,12 @@ def test_a_missing_bias_of_a_double_convolution(tmp_path, parts):
 @pytest.mark.parametrize(
     ("key", "shape", "says"),
     [
-        ("final_proj.weight", (15, 32, 1, 1), "has another shape for final_proj.weight"),
-        ("down_blocks.1.1.conv.weight", (15, 32, 3, 3), "also holds down_blocks.1.1.conv.weight"),
+        ("final_proj.weight", (15, 32, 1, 1), "has another shape for fmir.final_proj.weight"),
+        (
+            "down_blocks.1.1.conv.weight",
+            (15, 32, 3, 3),
+            "also holds fmir.down_blocks.1.1.conv.weight",
+        ),
         ("final_block.block.3.weight", (32, 7, 1, 1), "convolutions of fmir.. that do not follow"),
     ],
 )
@@ -338,6 +350,33 @@ def test_a_training_checkpoint_without_a_part(tmp_path, parts, role):
     torch.save(lightning(state, {}), tmp_path / "e.ckpt")
     with pytest.raises(WeightsError, match=r"e\.ckpt holds (one half|.* of ELIR, but no)"):
         load(tmp_path / "e.ckpt", role)
+
+
+@pytest.mark.parametrize("half", ["enc.", "dec."])
+def test_half_an_autoencoder(tmp_path, parts, half):
+    state = states(parts)
+    del state[half]
+    path = save(tmp_path / "e.safetensors", state)
+    with pytest.raises(WeightsError, match=rf"lacks the other, {half}\*; choose a file that holds"):
+        load(path, registry.AUTOENCODER)
+
+
+def test_averages_alone(tmp_path, parts):
+    path = tmp_path / "e.ckpt"
+    torch.save(lightning(states(parts), {}), path)
+    content = torch.load(path)
+    del content["state_dict"]
+    torch.save(content, path)
+    assert registry.load(path, registry.FLOW).steps == 3
+    with pytest.raises(WeightsError, match=r"e\.ckpt holds moving averages .* switch ema on"):
+        registry.load(path, registry.FLOW, ema=False)
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"version https://git-lfs"])
+def test_no_weights_at_all(tmp_path, content):
+    (tmp_path / "e.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match="instead of the file; delete it and fetch it again.$"):
+        registry.load(tmp_path / "e.pth", registry.FLOW)
 
 
 def test_a_half_downloaded_file(tmp_path, parts):

@@ -8,6 +8,8 @@ import torch
 from fakes import LOOFORMERS, save, tiny_flow, tiny_looformer, tiny_simvae
 from restoreflow.models import registry
 from restoreflow.models.checkpoint import WeightsError, fingerprint
+from restoreflow.models.networks.hdit import Level, Mapping
+from restoreflow.models.networks.looformer import LooUFormer, Options
 from restoreflow.models.networks.simvae import SimVAEShape
 from restoreflow.sampling import autoencode, restore
 from safetensors.torch import load_file
@@ -126,6 +128,16 @@ def test_pictures_of_any_size_return_in_theirs(tmp_path, size):
     assert pictures.shape == (2, 3, *size)
 
 
+def test_the_settings_of_a_folder_scale_latents_for_flows_and_leave_the_wire(tmp_path):
+    network = tiny_simvae()
+    config = {"scaling_factor": 0.45, "shift_factor": 0.08}
+    part = autoencoder(folder(tmp_path, {"": network.state_dict()}, **config))
+    pictures = torch.rand(1, 3, 32, 32)
+    assert torch.equal(part.encode(pictures)[0], network.encode(2 * pictures - 1)[0])
+    assert (part.domain.scale, part.domain.shift) == (0.45, 0.08)
+    assert part.name == f"{tmp_path.name}/{FILE} (Sim-VAE)"
+
+
 def test_the_autoencoder_in_half_precision(tmp_path):
     part = autoencoder(folder(tmp_path, {"": tiny_simvae().state_dict()}))
     pictures = torch.rand(1, 3, 32, 32)
@@ -161,6 +173,24 @@ def test_a_bare_file_has_windows_on_all_levels_but_the_last(tmp_path):
         save(tmp_path / "flow.pth.safetensors", {"": network.state_dict()}), "flow"
     )
     x, t = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+    assert torch.equal(flow.predict(x, t, t), -network(x, 1 - t))
+
+
+def test_guessed_windows_are_told(tmp_path, caplog):
+    published_flow(tmp_path)
+    assert not caplog.records
+    published_flow(tmp_path, tiny_looformer((7, None)), block_types=None)
+    (told,) = caplog.messages
+    assert f"{tmp_path.name}/{FILE} comes without a config.json" in told
+    assert "taken to be 3 x 3, global" in told
+
+
+def test_a_mapping_of_no_layers(tmp_path):
+    mapping = Mapping(width=24, depth=0, d_ff=0)
+    levels = [Level(16, 1, 2, 32, 3), Level(32, 1, 4, 64, None)]
+    network = LooUFormer(levels, mapping, 4, Options()).requires_grad_(False)
+    flow = published_flow(tmp_path, network)
+    x, t = torch.randn(1, 4, 8, 8), torch.tensor([0.5])
     assert torch.equal(flow.predict(x, t, t), -network(x, 1 - t))
 
 
@@ -256,6 +286,9 @@ def test_a_truncated_file(tmp_path, role, network, name):
     [
         ({"block_types": ["swin", "global"]}, "attention of type swin; known are neighborhood"),
         ({"block_types": ["global"] * 3, "window_sizes": [0] * 3}, "describes 3 levels .* for 2"),
+        ({"window_sizes": [4, 0]}, "asks for attention windows of side 4; a side is odd"),
+        ({"window_sizes": [0, 0]}, "asks for attention windows of side 0; a side is odd"),
+        ({"window_sizes": ["3", 0]}, "asks for attention windows of side 3; a side is odd"),
         ({"window_sizes": [3]}, "describes 2 levels of attention and 1 windows for 2"),
     ],
 )

@@ -257,7 +257,7 @@ def test_a_flow_with_a_missing_layer(tmp_path):
     path = save(tmp_path / "flow.safetensors", {"": state})
     with pytest.raises(
         WeightsError,
-        match=r"flow\.safetensors does not fit .* it lacks mid_level.0.ff.up_proj.weight\.",
+        match=r"flow\.safetensors does not fit .* it lacks mid_level.0.ff.up_proj.weight;",
     ):
         registry.load(path, registry.FLOW)
 

@@ -118,7 +118,9 @@ def test_half_precision(tmp_path, precision):
 def test_half_an_autoencoder(tmp_path, name, prefix):
     later = 1 if name == "decoder" and "layers" not in prefix else 0
     state = half(tiny(), name, prefix.format(name), later)
-    with pytest.raises(WeightsError, match=r"half\.safetensors holds one half of a TAESD"):
+    other = {"encoder": "decoder", "decoder": "encoder"}[name]
+    says = rf"half\.safetensors holds one half of a TAESD and lacks the other, its {other}; choose"
+    with pytest.raises(WeightsError, match=says):
         load(tmp_path / "half.safetensors", **state)
 
 

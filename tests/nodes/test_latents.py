@@ -20,7 +20,7 @@ def memory(height, width, batch, dtype):
     return height * width * batch
 
 
-def autoencoder(space: str = "unshuffled", encoder: str | None = "abc") -> Autoencoder:
+def autoencoder(space: str = "unshuffled", encoder: str | None = "abc", **facts) -> Autoencoder:
     """An exact one: every pixel becomes a channel, doubled."""
     network = Gain(2.0)
 
@@ -33,7 +33,7 @@ def autoencoder(space: str = "unshuffled", encoder: str | None = "abc") -> Autoe
         network=network,
         factor=FACTOR,
         multiple=4 * FACTOR,
-        domain=Domain(name=space, channels=CHANNELS, encoder=encoder),
+        domain=Domain(name=space, channels=CHANNELS, encoder=encoder, **facts),
         encoded=encoded,
         decoded=lambda z: F.pixel_shuffle(z / network.gain, FACTOR),
         memory=memory,
@@ -56,8 +56,13 @@ def flow(space: str = "unshuffled", encoder: str | None = "abc", **facts) -> Flo
 
 
 @pytest.fixture
-def vae(nodes, host):
-    return nodes.latent.autoencoder.__globals__["host_vae"](autoencoder())
+def host_vae(nodes, host):
+    return nodes.load.vae.host_vae
+
+
+@pytest.fixture
+def vae(host_vae):
+    return host_vae(autoencoder())
 
 
 @pytest.fixture
@@ -78,6 +83,23 @@ def test_a_picture_comes_back_in_its_own_size(latent, vae, size):
     assert (wire["restoreflow"]["height"], wire["restoreflow"]["width"]) == size
     (back,) = latent.Decode.execute(vae, wire).args
     assert torch.allclose(back, image, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "settings"),
+    [
+        ("LatentUpscaleBy", {"upscale_method": "nearest-exact", "scale_by": 2.0}),
+        ("LatentRotate", {"rotation": "90 degrees"}),
+    ],
+)
+def test_a_latent_of_another_size_is_decoded_whole(latent, vae, node, settings):
+    import nodes as core
+
+    wire = encoded(latent, vae, torch.rand(1, 37, 90, 3))
+    kind = core.NODE_CLASS_MAPPINGS[node]
+    (changed,) = getattr(kind(), kind.FUNCTION)(samples=wire, **settings)
+    height, width = (FACTOR * side for side in changed["samples"].shape[-2:])
+    assert latent.Decode.execute(vae, changed).args[0].shape == (1, height, width, 3)
 
 
 def test_a_draw_depends_on_the_seed_alone(latent, vae, random_state_untouched):
@@ -128,6 +150,36 @@ def test_latents_of_another_space_are_refused_with_both_names(latent, vae):
         latent.SampleLatent.execute(flow("SD3"), wire, 0, 0, -1, "euler")
     with pytest.raises(ValueError, match=r"another encoder \(unshuffled\.safetensors\).*flow\.saf"):
         latent.SampleLatent.execute(flow(encoder="def"), wire, 0, 0, -1, "euler")
+
+
+def test_a_decoder_of_a_shared_space_takes_every_encoders_latents(latent, vae, host_vae):
+    image = torch.rand(1, 32, 32, 3)
+    wire = encoded(latent, vae, image)
+    tuned = host_vae(autoencoder(encoder="def", shared=True))
+    assert torch.allclose(latent.Decode.execute(tuned, wire).args[0], image, atol=1e-6)
+    with pytest.raises(ValueError, match=r"another encoder \(unshuffled\.safetensors\)"):
+        latent.Decode.execute(host_vae(autoencoder(encoder="def")), wire)
+
+
+def test_a_flow_in_pixels_is_sent_to_the_node_for_images(latent, nodes, weights, vae):
+    part = weights.load(weights.DEMO, "flow", "auto")
+    for wire in (
+        encoded(latent, vae, torch.rand(1, 32, 32, 3)),
+        {"samples": torch.rand(1, 3, 8, 8)},
+    ):
+        with pytest.raises(ValueError, match="works on pictures; give it to the node for images"):
+            latent.SampleLatent.execute(part, wire, 0, 0, -1, "euler")
+
+
+def test_a_flow_without_scaling_takes_its_vaes(latent, host_vae):
+    scaled = host_vae(autoencoder(scale=2.0, shift=0.25))
+    wire = encoded(latent, scaled, torch.rand(1, 32, 32, 3))
+    for part in (flow(), flow(scale=2.0, shift=0.25)):
+        (result,) = latent.SampleLatent.execute(part, wire, 0, 3, 0.0, "euler").args
+        grown = (wire["samples"] - 0.25) * (1 + 0.5 / 3) ** 3 + 0.25
+        assert torch.allclose(result["samples"], grown, atol=1e-5)
+    (result,) = latent.SampleLatent.execute(flow(scale=4.0), wire, 0, 3, 0.0, "euler").args
+    assert torch.allclose(result["samples"], wire["samples"] * (1 + 0.5 / 3) ** 3, atol=1e-5)
 
 
 def test_the_flow_runs_in_its_own_units(latent, vae):

@@ -61,6 +61,15 @@ def test_tiles_and_whole_agree_on_little_memory():
     assert len(told) == 2
 
 
+@pytest.mark.parametrize(("tile", "count"), [(0, 1), (256, 9), (128, 25), (64, 121)])
+def test_every_side_of_tiles_counts(tile, count):
+    """Sides are given in pixels, and the decoder counts in latents."""
+    counts = []
+    latents = torch.rand(1, 48, 128, 128)
+    decode(autoencoder(), latents, tile=tile, observe=lambda _, total: counts.append(total))
+    assert counts[-1] == count
+
+
 def test_a_draw_is_the_mean_plus_std_times_noise():
     pictures, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 48, 2, 2)
     asked = []

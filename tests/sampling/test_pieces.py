@@ -15,6 +15,7 @@ class Net:
     multiple: int = 8
     minimum: int = 16
     native_size: int | None = None
+    unit: str = "pixels"
     dtype: torch.dtype = torch.float32
 
     def memory(self, height, width, batch, dtype):
@@ -28,7 +29,7 @@ def test_the_smallest_tiles_still_overlap():
 
 
 @pytest.mark.parametrize(
-    ("free", "batch", "tile"), [(1e9, 4, 256), (180e3, 2, 256), (90e3, 1, 256), (25e3, 1, 128)]
+    ("free", "batch", "tile"), [(1e9, 4, 256), (180e3, 2, 256), (90e3, 1, 256), (25e3, 1, 112)]
 )
 def test_little_memory_takes_fewer_pictures_then_tiles(free, batch, tile):
     seen, said, done = [], [], []
@@ -49,6 +50,31 @@ def test_native_size_decides_the_tiles_of_large_pictures():
     assert Pieces(net, (1, 640, 72), Machine(), 128).tile == 128
 
 
+def test_a_picture_slightly_above_the_native_size_takes_small_tiles():
+    seen, x = [], torch.rand(1, 3, 600, 512)
+    pieces = Pieces(Net(multiple=16, native_size=512), (1, 600, 512), Machine())
+    out = pieces(lambda a: seen.append(tuple(a.shape[-2:])) or a + 1, x)
+    assert torch.allclose(out, x + 1, atol=1e-6)
+    assert seen == [(352, 512)] * 2
+
+
+def test_memory_is_planned_for_the_tiles_that_are_taken():
+    pieces = Pieces(Net(native_size=512), (1, 600, 600), Machine(free_bytes=lambda: 160_000))
+    assert pieces.sides == (344, 344) and pieces.tile == 512
+
+
+def test_sides_in_latents_have_a_floor_of_their_own_and_are_told_as_such():
+    said = []
+    net = Net(multiple=1, minimum=1, unit="latents")
+    assert Pieces(net, (1, 128, 128), Machine(), 32).tile == 32
+    assert Pieces(net, (1, 128, 128), Machine(), 2).tile == 8
+    Pieces(net, (1, 128, 128), Machine(free_bytes=lambda: 900, tell=said.append))
+    assert said == ["Little memory is free: computing 1 picture at a time in tiles of "
+                    "15 x 15 latents."]  # fmt: skip
+    with pytest.raises(ValueError, match="or a side in latents; got -1"):
+        Pieces(net, (1, 64, 64), Machine(), -1)
+
+
 def test_running_out_of_memory_halves_and_says_so():
     said, limit = [], 2 * 128 * 128
 
@@ -64,7 +90,7 @@ def test_running_out_of_memory_halves_and_says_so():
     assert said == [
         "Out of memory: going on with 2 pictures at a time.",
         "Out of memory: going on with 1 picture at a time.",
-        "Out of memory: going on with 1 picture at a time in tiles of 128 pixels.",
+        "Out of memory: going on with 1 picture at a time in tiles of 112 x 112 pixels.",
     ]
     assert torch.allclose(pieces(hungry, x), x * 3, atol=1e-6)
     assert len(said) == 3
@@ -76,7 +102,7 @@ def test_when_nothing_fits_one_sentence_says_what_to_do():
 
     machine = Machine(is_out_of_memory=lambda e: isinstance(e, MemoryError))
     with pytest.raises(
-        MemoryError, match="Not even one tile of 64 pixels fits into memory; unload"
+        MemoryError, match="Not even one tile of 64 x 64 pixels fits into memory; unload"
     ):
         Pieces(Net(), (1, 256, 256), machine, 0)(full, torch.rand(1, 1, 256, 256))
 
