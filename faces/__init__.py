@@ -1,0 +1,1 @@
+"""Faces in photos: where they are, upright crops of them, and the way back. Torch only."""

@@ -1,0 +1,147 @@
+"""Restored crops back into their photo: photo + mask * warp(restored - aligned).
+
+Only the difference travels. A crop that nobody changed gives the photo back bit for bit, detail
+that a crop cannot hold stays (so does noise that fine), and a pixel outside every mask keeps its
+value.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import geometry
+from .align import align_into
+from .colour import is_grey, without_colour, without_rim
+from .detections import Faces
+from .warp import Area, sample, samples_per_pixel, strips, warp
+
+NEAR = 64.0
+"""Pixels of the template by which a face's say in shared pixels wanes from its middle."""
+
+
+def paste(
+    photos: Tensor, restored: Tensor, faces: Faces, mask: Tensor, *, match_colour: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Put restored crops where their faces are.
+
+    Where masks overlap, the nearer face has the greater say, and together they never count more
+    than the strongest mask. Grey photos stay grey.
+
+    Args:
+        photos: [B, 3, H, W] in [0, 1]: the photos themselves, or the same at any other size.
+        restored: [N, 3, S, S] in [0, 1]: what became of `align(photos, faces)`, of any size.
+        faces: N faces.
+        mask: [M, M] for all or [N, M, M] in [0, 1] over the crop; 0 along its border.
+        match_colour: leave the broad colours along the mask's rim as the photo has them.
+
+    Returns:
+        The photos with the faces [B, 3, H, W], and the union of their masks [B, H, W].
+
+    Raises:
+        ValueError: crops, masks or pictures that do not belong to these faces.
+    """
+    faces = faces.on(photos)
+    _check(restored, mask, len(faces))
+    masks = mask.expand(len(faces), *mask.shape[-2:])
+    results, unions = photos.clone(), photos.new_zeros(len(photos), *photos.shape[-2:])
+    for index in faces.picture.unique().tolist():
+        photo, result, own = photos[index], results[index], faces.picture == index
+        places = [
+            _Place.of(photo, *one) for one in zip(faces.transforms[own], masks[own], strict=True)
+        ]
+        everyone = _cover(places, unions[index])
+        grey = is_grey(photo)
+        for place, crop in zip(places, restored[own], strict=True):
+            change = place.change(photo, crop.to(photo), match_colour)
+            _add(without_colour(change) if grey else change, place, everyone, result)
+        for place in places:
+            _clamp(result, photo, place)
+    return results, unions
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a face lies in its photo."""
+
+    transform: Tensor
+    """[2, 3], to the template."""
+    mask: Tensor
+    """[M, M] over the crop."""
+    say: Tensor
+    """The mask, less the farther from the face's middle."""
+    area: Area
+    """The photo's pixels around the crop."""
+
+    @classmethod
+    def of(cls, photo: Tensor, transform: Tensor, mask: Tensor) -> "_Place":
+        side = geometry.SIDE
+        corners = torch.tensor([[0, 0], [side, 0], [0, side], [side, side]])
+        corners = geometry.move(geometry.invert(transform[None]), corners)[0]
+        frame = torch.tensor([photo.shape[2], photo.shape[1]])
+        low, high = (
+            edge.long().clamp(min=torch.zeros(2, dtype=torch.long), max=frame).tolist()
+            for edge in (corners.amin(0).floor(), corners.amax(0).ceil())
+        )
+        columns, rows = map(slice, low, high)
+        mask = mask.to(photo)
+        line = (torch.arange(len(mask)) + 0.5) / len(mask) - 0.5
+        near = torch.exp(-((line * side / NEAR) ** 2) / 2).to(photo)
+        return cls(transform, mask, mask * near * near[:, None], (rows, columns))
+
+    def to_crop(self, side: int) -> Tensor:
+        """[2, 3], from the photo to a crop or mask of this side."""
+        return self.transform * (side / geometry.SIDE)
+
+    def read(self, area: Area) -> Tensor:
+        """Mask and say in an area of the photo, [2, rows, columns]."""
+        return sample(torch.stack([self.mask, self.say]), self.to_crop(len(self.mask)), area)
+
+    def change(self, photo: Tensor, crop: Tensor, match_colour: bool) -> Tensor:
+        """By what a crop [3, S, S] differs from the photo's own."""
+        aligned = torch.empty_like(crop)
+        align_into(aligned, photo, self.transform)
+        return without_rim(crop - aligned, self.mask) if match_colour else crop - aligned
+
+
+def _cover(places: list[_Place], union: Tensor) -> Tensor:
+    """Draw all masks into `union` [H, W]; returns what all faces say together, [H, W]."""
+    everyone = torch.zeros_like(union)
+    for place in places:
+        for area in strips(place.area):
+            mask, say = place.read(area)
+            union[area] = torch.maximum(union[area], mask)
+            everyone[area] += say
+    return everyone
+
+
+def _add(change: Tensor, place: _Place, everyone: Tensor, result: Tensor) -> None:
+    """Add a crop's change [3, S, S] to `result` [3, H, W], weighted by mask and say."""
+    back = place.to_crop(change.shape[-1])
+    for area in strips(place.area, samples_per_pixel(back)):
+        mask, say = place.read(area)
+        weight = mask * say / everyone[area].clamp(min=torch.finfo(say.dtype).tiny)
+        result[(..., *area)] += weight * warp(change, back, area)
+
+
+def _clamp(result: Tensor, photo: Tensor, place: _Place) -> None:
+    """Keep colours in [0, 1], or where the photo's own lie beyond."""
+    for area in strips(place.area):
+        own, new = photo[(..., *area)], result[(..., *area)]
+        new.copy_(new.clamp(min=own.clamp(max=0), max=own.clamp(min=1)))
+
+
+def _check(restored: Tensor, mask: Tensor, count: int) -> None:
+    """Refuse crops and masks that do not belong to so many faces."""
+    if len(restored) != count:
+        raise ValueError(f"{len(restored)} restored crops came for {count} faces.")
+    if not restored.isfinite().all():
+        raise ValueError("A restored crop holds values that are not numbers.")
+    height, width = restored.shape[-2:]
+    if height != width:
+        raise ValueError(f"Crops of faces are square; these are {width} x {height} pixels.")
+    if mask.shape[-2] != mask.shape[-1] or (mask.ndim == 3 and len(mask) not in (1, count)):
+        raise ValueError(
+            f"The mask must be one square, or one for each of {count} faces, not "
+            f"{tuple(mask.shape)}."
+        )

@@ -1,0 +1,6 @@
+"""Makes the scenes beside it importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent))
