@@ -1,5 +1,6 @@
 """The photo jobs of this host: one engine, with the photos that it reads and writes ahead."""
 
+import gc
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -38,7 +39,20 @@ def folders() -> Folders:
 def engine() -> Engine:
     """The jobs of this host; nothing runs and nothing is opened before the first one asks."""
     ledger = Ledger(user_folder() / "jobs.sqlite")
-    return Engine(ledger, HostQueue(), photos, prefetch=lambda rows: reader().expect(rows))
+    return Engine(ledger, HostQueue(), photos, prefetch=_prepare)
+
+
+def _prepare(rows: Sequence[int]) -> None:
+    """Have the next photos read, and keep the host's collections of garbage short meanwhile.
+
+    Every ten seconds the host looks at all objects that there are, some 0.2 s in which no network
+    runs. Those that were there before a job are passed over until it has no more photos.
+    """
+    reader().expect(rows)
+    if not rows:
+        gc.unfreeze()
+    elif not gc.get_freeze_count():
+        gc.freeze()
 
 
 @lru_cache(maxsize=1)

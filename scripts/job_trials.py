@@ -37,10 +37,11 @@ class Busy:
 
     def run(self, image, seconds):
         begun = time.time()
-        time.sleep(seconds)
+        image = 1 - image
+        time.sleep(max(0.0, begun + seconds - time.time()))
         with open(Path(__file__).with_name("busy.jsonl"), "a") as file:
             file.write(json.dumps([begun, time.time()]) + "\\n")
-        return (1 - image,)
+        return (image,)
 
 
 NODE_CLASS_MAPPINGS = {"BenchmarkBusy": Busy}
