@@ -7,7 +7,7 @@ convert at their own edge.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -177,3 +177,44 @@ class Autoencoder(Part):
         """[B, C, h, w] -> [B, 3, h * factor, w * factor], about [0, 1], float32."""
         pictures = self.decoded(latents.to(self.device, self.dtype))
         return pictures.to(latents.device, torch.float32)
+
+
+class Found(NamedTuple):
+    """The faces of one picture, the surest first.
+
+    Coordinates are pixels of the picture from its upper left corner, x then y, and may lie outside.
+    """
+
+    boxes: Tensor
+    """[N, 4]: left, top, right, bottom."""
+    points: Tensor
+    """[N, 5, 2]: the eyes, the tip of the nose and the corners of the mouth; of eyes and corners
+    the person's right one first, which is on the left of an upright picture."""
+    scores: Tensor
+    """[N] in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Detector(Part):
+    """Finds faces and five points of each."""
+
+    exact: ClassVar[bool] = True  # its points are where a face is pasted
+    detected: Callable[[Tensor, float, int], Found]
+    """The network's call: (picture [3, H, W], least score, smallest face in px) -> its faces."""
+    score: float
+    """The least score at which it is believed."""
+    smallest: int
+    """The least height in px of faces that it finds."""
+
+    def detect(
+        self, pictures: Tensor, score: float | None = None, smallest: int | None = None
+    ) -> list[Found]:
+        """The faces of each picture of [B, 3, H, W] in [0, 1], float32 on the pictures' device.
+
+        Args:
+            score: what a face must reach, in [0, 1]; None: the detector's own.
+            smallest: height in px from which faces are looked for; twice as large takes a quarter
+                of the time. None: the detector's own.
+        """
+        score = self.score if score is None else score
+        return [self.detected(picture, score, smallest or self.smallest) for picture in pictures]

@@ -97,6 +97,8 @@ class Known:
     holds: str
     exact: bool = True
     """Whether `size` is known to the byte; an estimate is for the user only."""
+    is_offered: bool = True
+    """Whether loaders list it; another is what one node works with."""
 
     @property
     def label(self) -> str:
@@ -152,6 +154,15 @@ KNOWN = (
         licence="MIT",
         holds="TAESD3, a tiny autoencoder in the latents of Stable Diffusion 3",
         exact=False,
+    ),
+    Known(
+        name="face_detection_yunet_2023mar.onnx",
+        source=Hub("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx"),
+        size=232_589,
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        licence="MIT",
+        holds="YuNet, which finds faces and five points of each",
+        is_offered=False,
     ),
 )
 

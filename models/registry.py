@@ -6,13 +6,19 @@ from pathlib import Path
 
 import torch
 
+from . import onnx
+from .checkpoint import EXTENSIONS as CHECKPOINTS
 from .checkpoint import Checkpoint, WeightsError, read
 from .contracts import Part
-from .families import demo, elir, latent_pmrf, pmrf, restorer, taesd
+from .families import demo, elir, latent_pmrf, pmrf, restorer, taesd, yunet
 
 POSTERIOR_MEAN = "posterior mean"
 FLOW = "flow"
 AUTOENCODER = "autoencoder"
+DETECTOR = "detector"
+
+EXTENSIONS = (*CHECKPOINTS, onnx.EXTENSION)
+"""Of the files that `load` takes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ FAMILIES = (
             FLOW: (elir.has_flow, elir.load_flow),
         },
     ),
+    Family("YuNet", {DETECTOR: (yunet.has_detector, yunet.load_detector)}),
     Family("TAESD", {AUTOENCODER: (taesd.has_autoencoder, taesd.load_autoencoder)}),
     Family("image restoration (spandrel)", {POSTERIOR_MEAN: (restorer.is_one, restorer.load)}),
 )
@@ -82,7 +89,7 @@ def load(path: Path, role: str, ema: bool = True) -> Part:
     Raises:
         WeightsError: the file cannot be read, is of no known family, or plays other roles only.
     """
-    checkpoint = read(path, ema)
+    checkpoint = onnx.read(path) if path.suffix.lower() == onnx.EXTENSION else read(path, ema)
     held = []
     for family in FAMILIES:
         for name, (holds, build) in family.roles.items():

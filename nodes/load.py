@@ -12,7 +12,7 @@ _WATCH = {"progress": host.progress, "tell": host.tell}
 
 
 def _weights(default: str = files.DEMO) -> io.Combo.Input:
-    fetched = ", ".join(known.label for known in hub.KNOWN)
+    fetched = ", ".join(known.label for known in hub.KNOWN if known.is_offered)
     return io.Combo.Input(
         "weights",
         options=files.choices(),

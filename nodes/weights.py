@@ -68,7 +68,8 @@ def choices() -> list[str]:
     server = getattr(PromptServer, "instance", None)
     loading = server is not None and not server.app.frozen
     files = [] if loading else names()
-    return list(dict.fromkeys([*DEMOS, *(known.name for known in hub.KNOWN), *files]))
+    known = (known.name for known in hub.KNOWN if known.is_offered)
+    return list(dict.fromkeys([*DEMOS, *known, *files]))
 
 
 def check(name: str | None) -> bool | str:

@@ -3,7 +3,7 @@
 import hub_server
 import pytest
 from hub_server import COMMIT
-from restoreflow.models import checkpoint, hub
+from restoreflow.models import hub, registry
 from restoreflow.models.hub import Hub, Known, Release
 
 NAME = "tiny.safetensors"
@@ -24,7 +24,7 @@ ON_HUB = known(Hub("someone/something", "model.safetensors"))
 def test_the_list_is_sound():
     assert len({entry.name for entry in hub.KNOWN}) == len(hub.KNOWN)
     for entry in hub.KNOWN:
-        assert entry.name.endswith(checkpoint.EXTENSIONS)
+        assert entry.name.endswith(registry.EXTENSIONS)
         assert entry.source.url().startswith("https://")
         assert entry.size > 0 and entry.licence and entry.holds
 
