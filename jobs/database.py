@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CACHE_KIB = 256
+"""Of each connection; the host's threads hold many, and the system caches the file anyway."""
 VERSION = 1
 MIGRATIONS: dict[int, str] = {}
 """The statements that lead from a version to the next one."""
@@ -149,6 +151,7 @@ class Database:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
         with self._lock:
             if not self._ready:
                 self._migrate(connection)

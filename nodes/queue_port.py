@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from comfy.cli_args import args
@@ -99,6 +100,7 @@ def _post(path: str, body: Mapping[str, Any]) -> bytes:
         return answer.read()
 
 
+@lru_cache(maxsize=1)
 def _opener() -> urllib.request.OpenerDirector:
     """For this process's own address: past any proxy, with whatever certificate it shows."""
     return urllib.request.build_opener(
