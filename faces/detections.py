@@ -71,6 +71,29 @@ class Faces:
         around = torch.cat([middle - half, middle + half], dim=1).to(points)
         return cls(around, points, points.new_ones(len(points)), picture, height, width)
 
+    @classmethod
+    def aligned(cls, pictures: int, height: int, width: int) -> "Faces":
+        """One face a picture, whose middle square is an aligned crop already."""
+        side = min(height, width)
+        corner = torch.tensor([width - side, height - side]) / 2
+        points = geometry.TEMPLATE * (side / geometry.SIDE) + corner
+        return cls.from_points(points.expand(pictures, 5, 2), torch.arange(pictures), height, width)
+
+    @classmethod
+    def credible(
+        cls,
+        boxes: Tensor,
+        points: Tensor,
+        scores: Tensor,
+        picture: Tensor,
+        height: int,
+        width: int,
+    ) -> "Faces":
+        """What a detector found, less what cannot be a face of these pictures."""
+        wrong = [wrong for wrong, _ in faults(boxes, points, height, width)]
+        kept = ~torch.stack(wrong).any(0)
+        return cls(boxes[kept], points[kept], scores[kept], picture[kept], height, width)
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -122,6 +145,11 @@ class Faces:
                 f"{self.height}: draw it on the picture itself."
             )
         regions = region.reshape(-1, self.height, self.width)
+        if len(self) and 1 < len(regions) <= (last := int(self.picture.max())):
+            raise ValueError(
+                f"Give one region, or one a picture; a face lies in picture {last + 1}, but "
+                f"{len(regions)} regions came."
+            )
         shares = [
             share_inside(box, regions[picture if len(regions) > 1 else 0])
             for box, picture in zip(self.boxes, self.picture.tolist(), strict=True)

@@ -2,7 +2,19 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import compare, degrade, host, latent, load, photos, restore, routes
+from . import (
+    compare,
+    crops,
+    degrade,
+    face_points,
+    faces,
+    host,
+    latent,
+    load,
+    photos,
+    restore,
+    routes,
+)
 
 NODES: list[type[io.ComfyNode]] = [
     load.LoadPosteriorMean,
@@ -20,6 +32,11 @@ NODES: list[type[io.ComfyNode]] = [
     photos.JobPhoto,
     photos.SaveRestoredPhoto,
     compare.BeforeAfter,
+    faces.DetectFaces,
+    faces.SelectFaces,
+    crops.AlignFaces,
+    crops.PasteFaces,
+    face_points.FacesFromPoints,
 ]
 
 

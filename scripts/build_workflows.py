@@ -12,6 +12,7 @@ from typing import Any
 import comfyui
 import graphs
 import workflows_elir_trials
+import workflows_faces
 import workflows_latent
 import workflows_photos
 import workflows_pixel
@@ -22,6 +23,7 @@ TEMPLATES = (
     *workflows_latent.TEMPLATES,
     *workflows_elir_trials.TEMPLATES,
     *workflows_photos.TEMPLATES,
+    *workflows_faces.TEMPLATES,
 )
 BLUEPRINTS = (*workflows_pixel.BLUEPRINTS, *workflows_latent.BLUEPRINTS)
 

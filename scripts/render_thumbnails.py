@@ -7,9 +7,11 @@ what goes in, never a result: a photo, and what the template's own preset makes 
 from dataclasses import replace
 
 import comfyui
+import numpy as np
 import pack  # noqa: F401 - makes restoreflow importable
-from demo_photos import TRIAL, to_pixels, to_tensor
-from PIL import Image, ImageDraw, ImageFont
+import workflows_faces
+from demo_photos import HELD_OUT, TRIAL, to_pixels, to_tensor
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from restoreflow.sampling.operators import preset
 from workflows_elir_trials import SIDE as SIDE_OF_ELIR
 from workflows_elir_trials import TRIALS
@@ -23,12 +25,20 @@ ASTRONAUT = next(photo for photo in TRIAL if photo.name == "astronaut")
 FACE = replace(ASTRONAUT, box=(136, 18, 314, 196))
 """Aligned as in FFHQ."""
 COFFEE = next(photo for photo in TRIAL if photo.name == "coffee")
+PEOPLE = (
+    replace(ASTRONAUT, box=(48, 0, 398, 350)),
+    replace(next(photo for photo in HELD_OUT if photo.name == "hopper"), box=(0, 0, 512, 512)),
+)
+FOUND = ((50, 62, 150, 202), (245, 100, 366, 270))
+"""Boxes of their faces in the thumbnail."""
+SEPIA = ("#1c120a", "#f3e4c8")
 EYES = ((0.38, 0.475), (0.62, 0.475))
 """Where FFHQ has them, as shares of the side."""
 
 SIDE, STRIP, MARGIN = 400, 54, 12
 LABEL, TITLE, SUBTITLE = 19, 23, 17
 """Sizes of letters."""
+GREEN = (64, 224, 128)
 INK, QUIET, SHADE = "white", (196, 200, 206), (14, 15, 18, 190)
 
 
@@ -90,6 +100,23 @@ def face(title: str, subtitle: str, seed: int) -> Image.Image:
     return caption(mark_eyes(fit(spoiled)), title, subtitle, {"l": "your photo, aligned"})
 
 
+def people(system: str) -> Image.Image:
+    """An old photo with its faces numbered, as Select Faces shows them."""
+    both = Image.new("RGB", (SIDE, SIDE))
+    for number, portrait in enumerate(PEOPLE):
+        grey = Image.fromarray(replace(portrait, side=SIDE).clean).convert("L").convert("RGB")
+        spoiled = preset("Noise 25/255 (demo)").simulate(to_tensor(np.asarray(grey)), number)
+        old = ImageOps.colorize(Image.fromarray(to_pixels(spoiled)).convert("L"), *SEPIA)
+        both.paste(old.crop((SIDE // 4, 0, 3 * SIDE // 4, SIDE)), (number * SIDE // 2, 0))
+    draw = ImageDraw.Draw(both)
+    for number, box in enumerate(FOUND, 1):
+        draw.rectangle(box, outline=GREEN, width=3)
+        draw.rectangle((box[0], box[1] - 28, box[0] + 24, box[1]), GREEN)
+        place = (box[0] + 12, box[1] - 14)
+        draw.text(place, str(number), "black", ImageFont.load_default(TITLE), anchor="mm")
+    return caption(both, "Faces in old photos", system, {})
+
+
 def enlarged(factor: int) -> Image.Image:
     """A small photo, and what is made of it before any network sees it."""
     side = SIDE // factor
@@ -123,6 +150,8 @@ def main() -> None:
             enlarged(4), "Any photo, 4x", "ELIR", {"l": "your photo", "r": "bicubic, to mend"}
         ),
     }
+    for template, system in zip(workflows_faces.TEMPLATES, ("PMRF", "ELIR"), strict=True):
+        pictures[template.name] = people(system)
     trials = [(trial, "PMRF", trial.size) for trial in (BLIND_FACE, *EXPERIMENTS.values())]
     for trial, system, side in (*trials, *((trial, "ELIR", SIDE_OF_ELIR) for trial in TRIALS)):
         both = split(*degrade(trial.preset, side, seed=3))

@@ -1,13 +1,19 @@
 """ONNX files without the onnx package: messages, graphs, and YuNet as its authors export it."""
 
+import math
 import struct
 from collections.abc import Iterable
 from itertools import count
 
+import numpy as np
 import torch
+from restoreflow.faces.geometry import SIDE, TEMPLATE
+from restoreflow.models import hub
 from restoreflow.models.networks.yunet import ANSWERS, POOLED, SEEN, STRIDES, YuNet
 from torch import Tensor, nn
 
+DETECTOR = next(known.name for known in hub.KNOWN if known.name.endswith(".onnx"))
+"""What Detect Faces loads; no widget names it."""
 TYPES = {torch.float32: 1, torch.int64: 7}
 
 
@@ -137,6 +143,39 @@ def yunet(network: YuNet, height: int, width: int) -> bytes:
             export.answer(maps[level], units[level], layer, name, answer in ("cls", "obj"))
             outputs[name] = (1, height * width // stride**2, numbers)
     return model(export.nodes, export.tensors, {"input": (1, 3, height, width)}, outputs)
+
+
+def spots(threshold: float = 0.9) -> YuNet:
+    """A detector that takes a white spot for a face, upright and 128 px wide as an aligned crop.
+
+    A spot is one cell of 32 x 32 pixels in which something is brighter than the threshold.
+    """
+    network = YuNet().eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.zero_()
+    for layer in network.modules():  # brightness goes through the first channel of every layer
+        if isinstance(layer, nn.Conv2d):
+            layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1
+    network.backbone.model0.conv1.weight[0, :, 1, 1] = 1 / (3 * 255)
+    points = (TEMPLATE / SIDE - 0.5) * 4 + 0.5
+    constant = {"bbox": torch.tensor([0.5, 0.5, math.log(2), math.log(2.5)]), "kps": points}
+    for answer in ANSWERS:
+        for level, unit in enumerate(getattr(network.bbox_head, f"multi_level_{answer}")):
+            if answer in constant:
+                unit.conv1.weight.zero_()
+                unit.conv2.bias.copy_(constant[answer].flatten())
+            else:
+                unit.conv2.weight *= 200
+                unit.conv2.bias -= 200 * (threshold if STRIDES[level] == 32 else 9)
+    return network
+
+
+def spotted(places: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Faint noise, uint8 [320, 300, 3], with a white spot at each place (x, y)."""
+    pixels = np.random.default_rng(0).integers(0, 150, (320, 300, 3), dtype=np.uint8)
+    for x, y in places:
+        pixels[y - 4 : y + 4, x - 4 : x + 4] = 255
+    return pixels
 
 
 def floats(name: str, values: Tensor, packed: bool) -> bytes:

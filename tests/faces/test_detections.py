@@ -117,3 +117,30 @@ def test_a_thousand_faces_are_chosen_from():
     many = crowd(torch.linspace(20, 400, 1000).tolist(), [0] * 500 + [1] * 500)
     assert len(many.largest(8)) == 16
     assert len(many.inside(torch.ones(800, 900))) == 1000
+
+
+def test_what_a_detector_errs_in_is_left_out():
+    boxes, points, scores, picture = CROWD.boxes, CROWD.points, CROWD.scores, CROWD.picture
+    points = torch.cat([points[:1] * NAN, points[1:2, list(MIRRORED)], points[2:]])
+    boxes = torch.cat([boxes[:4], boxes[4:] + 900])
+    faces = Faces.credible(boxes, points, scores, picture, 800, 900)
+    assert sizes(faces) == [200, 300] and faces.picture.tolist() == [0, 1]
+    none = Faces.none(800, 900)
+    parts = (none.boxes, none.points, none.scores, none.picture)
+    assert len(Faces.credible(*parts, 800, 900)) == 0
+
+
+def test_a_picture_that_is_an_aligned_face():
+    faces = Faces.aligned(2, 512, 612)
+    assert faces.picture.tolist() == [0, 1]
+    shift = torch.tensor([[1.0, 0, -50], [0, 1, 0]]).double()
+    assert torch.allclose(faces.transforms, shift.expand(2, 2, 3), atol=1e-9)
+
+
+def test_a_region_for_each_picture_or_one_for_all():
+    regions = torch.zeros(2, 800, 900)
+    regions[1] = 1
+    assert CROWD.inside(regions).picture.tolist() == [1, 1]
+    three = replace(CROWD, picture=torch.tensor([0, 0, 0, 1, 2]))
+    with pytest.raises(ValueError, match="lies in picture 3, but 2 regions came"):
+        three.inside(regions)

@@ -22,10 +22,12 @@ from fakes import (
     tiny_simvae,
 )
 from graphs import Column, GraphError, Node, Template, Wire, template
+from onnx_files import DETECTOR, spots, spotted, yunet
 from PIL import Image
 from restoreflow.jobs.workflow import BYPASSED, Prompt, to_prompt
 from restoreflow.models.networks.simvae import SimVAEShape
 from workflow_parts import SIM_VAE
+from workflows_faces import TEMPLATES as OF_FACES
 from workflows_latent import ELIR_BLIND, ELIR_FACE, LATENT_FLOW, SIM_VAE_FACE
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,8 @@ LEVELS = {"pmrf-face-512.safetensors": 3}
 ELIR = {ELIR_FACE: {"middle": 3}, ELIR_BLIND: {"width": 96}}
 """What tells the tasks of ELIR's files apart."""
 SAVES = ("SaveImage", "RestoreFlowSaveRestoredPhoto")
+SPOTS = ((100, 110), (240, 150))
+"""White spots (x, y), which the detector of these tests takes for faces."""
 LATENTS = 32
 """Channels of the Sim-VAE and its flow."""
 
@@ -63,7 +67,7 @@ def below(request: pytest.FixtureRequest, host) -> Iterator[str]:
     """
     folder = host.folder / "models" / "restoreflow" / request.param
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / name for name in sorted(set().union(*map(declared, TEMPLATES)))]
+    files = [folder / name for name in sorted({DETECTOR}.union(*map(declared, TEMPLATES)))]
     for file in files:
         write_weights(file)
     yield request.param
@@ -85,7 +89,9 @@ def public_flow(host) -> Iterator[None]:
 
 def write_weights(path: Path) -> None:
     """Random networks, in the container in which that file is published."""
-    if path.name.startswith("elir_"):
+    if path.name == DETECTOR:
+        path.write_bytes(yunet(spots(), 64, 64))
+    elif path.name.startswith("elir_"):
         torch.save(tiny_elir(**ELIR.get(path.name, {})), path)
     elif path.name == SIM_VAE:
         save(path, {"": tiny_simvae(SimVAEShape((8, 12, 16, 16), 1, 1, LATENTS)).state_dict()})
@@ -158,6 +164,34 @@ def test_template_runs(path: Path, below: str, host, client: Client, info: dict[
     check_run(prompt, host, client)
 
 
+@pytest.mark.usefixtures("below")
+@pytest.mark.parametrize("below", [""], indirect=True)
+@pytest.mark.parametrize("wanted", OF_FACES, ids=lambda wanted: wanted.name)
+@pytest.mark.parametrize("faces", [SPOTS, ()], ids=["people", "nobody"])
+def test_faces_are_pasted_where_they_are_and_nowhere_else(
+    faces: tuple, wanted: Template, host, client: Client, info: dict[str, Any]
+) -> None:
+    pixels = spotted(faces)
+    Image.fromarray(pixels).save(host.folder / "input" / "faces.png")
+    prompt = to_prompt(template(wanted, info), info)
+    hasten(prompt)
+    nodes(prompt, "LoadImage")[0]["image"] = "faces.png"
+    for settings in nodes(prompt, "PreviewImage"):  # crops themselves, too, where there are any
+        settings["images"] = [find(prompt, "RestoreFlowAlignFaces"), 0]
+    entry = client.run(prompt)
+    (picture,) = client.pictures(entry, find(prompt, "SaveImage"))
+    changed = (np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")) != pixels).any(2)
+    assert changed.any() == bool(faces)
+    assert not changed[250:].any()
+    shown = entry["outputs"].get(find(prompt, "PreviewImage"), {"images": ()})
+    assert len(shown["images"]) == len(faces)
+
+
+def find(prompt: Prompt, kind: str) -> str:
+    """The first node of a type."""
+    return next(key for key, node in prompt.items() if node["class_type"] == kind)
+
+
 @pytest.mark.usefixtures("public_flow")
 @pytest.mark.parametrize("below", [""], indirect=True)
 def test_a_flow_that_is_not_public_runs_once_it_is(
@@ -170,11 +204,18 @@ def test_a_flow_that_is_not_public_runs_once_it_is(
     check_run(to_prompt(workflow, info), host, client)
 
 
-def check_run(prompt: Prompt, host, client: Client) -> None:
-    """A template restores the example to a picture of the size that it should have."""
+def hasten(prompt: Prompt) -> None:
+    """Few steps show as much of random networks as many."""
     for kind in ("RestoreFlowSampleImage", "RestoreFlowSampleLatent"):
         for settings in nodes(prompt, kind):
             settings["steps"] = 2
+
+
+def check_run(prompt: Prompt, host, client: Client) -> None:
+    """A template restores the example to a picture of the size that it should have."""
+    hasten(prompt)
+    for settings in nodes(prompt, "RestoreFlowSelectFaces"):
+        settings["largest"] = 2  # the example has dozens of white spots
     with Image.open(host.folder / "input" / "example.png") as example:
         width, height = example.size
     for settings in nodes(prompt, "ImageScale"):

@@ -16,6 +16,9 @@ PASSES_ON = {
     "RestoreFlowPosteriorMeanLatent": "latent",
     "RestoreFlowSampleLatent": "latent",
     "RestoreFlowSaveRestoredPhoto": "image",
+    "RestoreFlowSelectFaces": "faces",
+    "RestoreFlowAlignFaces": "image",
+    "RestoreFlowPasteFaces": "image",
 }
 """What a bypassed node passes through: the first input of its output's type."""
 
@@ -42,6 +45,11 @@ def test_ids_are_frozen(schemas):
         "RestoreFlowJobPhoto",
         "RestoreFlowSaveRestoredPhoto",
         "RestoreFlowBeforeAfter",
+        "RestoreFlowDetectFaces",
+        "RestoreFlowSelectFaces",
+        "RestoreFlowAlignFaces",
+        "RestoreFlowPasteFaces",
+        "RestoreFlowFacesFromPoints",
     ]
 
 
@@ -70,6 +78,15 @@ def test_inputs_are_frozen_and_only_appended(schemas):
         *("embed_workflow", "sidecar", "replace"),
     ]
     assert inputs["RestoreFlowBeforeAfter"][:2] == ["before", "after"]
+    assert inputs["RestoreFlowDetectFaces"][:3] == ["image", "score", "smallest"]
+    assert inputs["RestoreFlowSelectFaces"][:7] == [
+        *("faces", "largest", "score", "smallest", "numbers", "image", "region"),
+    ]
+    assert inputs["RestoreFlowAlignFaces"][:3] == ["image", "faces", "size"]
+    assert inputs["RestoreFlowPasteFaces"][:6] == [
+        *("image", "crops", "faces", "shape", "match_colour", "mask"),
+    ]
+    assert inputs["RestoreFlowFacesFromPoints"][:2] == ["image", "points"]
 
 
 def test_everything_explains_itself(schemas):

@@ -31,7 +31,7 @@ def seen(event, arguments):
         happened.append((event, arguments))
 
 from aiohttp import web
-app = SimpleNamespace(frozen=False, on_response_prepare=[])
+app = SimpleNamespace(frozen=False, on_response_prepare=[], on_startup=[])
 server.PromptServer.instance = SimpleNamespace(app=app, routes=web.RouteTableDef())
 happened, modules = [], {{name.split(".")[0] for name in sys.modules}}
 threads, state = threading.active_count(), torch.get_rng_state()
@@ -48,7 +48,7 @@ def finish(coroutine):  # an event loop opens sockets of its own; what never wai
 nodes = finish(finish(comfy_entrypoint()).get_node_list())
 for node in nodes:
     node.GET_SCHEMA()  # as the host does when it loads a pack
-assert len(nodes) == 15, nodes
+assert len(nodes) == 20, nodes
 assert not happened, happened
 assert threading.active_count() == threads
 assert torch.equal(torch.get_rng_state(), state)
