@@ -69,9 +69,12 @@ def photo_facts(ledger: Ledger, photo: Photo) -> dict[str, Any]:
     """A photo and what it became, as JSON."""
     same = ("id", "path", "place", "state", "error", "seconds", "width", "height", "size")
     found = row(ledger, photo)
-    outputs = [output.path for output in found.outputs]
     facts = {name: getattr(photo, name) for name in same}
-    return {**facts, "outputs": outputs, "measures": found.measures}
+    outputs = {
+        "outputs": [output.path for output in found.outputs],
+        "sha256": [output.sha256 for output in found.outputs],
+    }
+    return {**facts, **outputs, "measures": found.measures}
 
 
 def rows(ledger: Ledger, job: int, states: Sequence[str] = ()) -> Iterator[Row]:

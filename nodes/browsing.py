@@ -1,6 +1,7 @@
 """The allowed folders over HTTP: looking into them, and putting photos into one of the host's."""
 
 import asyncio
+import filecmp
 import os
 import re
 import uuid
@@ -108,17 +109,21 @@ def _is_no_link(entry: os.DirEntry) -> bool:
 
 
 async def drop(request: web.Request) -> web.Response:
-    """POST /drop: a photo's bytes, kept below the host's input folder under a name not taken."""
+    """POST /drop: a photo's bytes, kept below the host's input folder under a name not taken.
+
+    Sent again, they are answered as the file that they are already: who was interrupted may begin
+    anew.
+    """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in SIMPLE:
         raise RefusedError(415, "A photo is sent with the content type application/octet-stream.")
     path = request.query.get("path", "")
-    batch, names = _names(request.query.get("batch", ""), 1), _names(path, 20)
-    if not photos.readable(Path(names[-1])):
+    batch, place = names(request.query.get("batch", ""), 1), names(path, 20)
+    if not photos.readable(Path(place[-1])):
         raise RefusedError(400, f"{path} is no photo by its name.")
     top = Path(folder_paths.get_input_directory(), DROPPED, *batch)
     try:
-        folder, target = await asyncio.to_thread(_made, top, names)
+        folder, target = await asyncio.to_thread(_made, top, place)
         written = await _received(request, target)
     except (ConnectionError, web.RequestPayloadError) as error:
         raise RefusedError(400, f"{path} did not arrive whole; send it again.") from error
@@ -126,8 +131,8 @@ async def drop(request: web.Request) -> web.Response:
         if error.errno in photos.FULL:
             raise
         raise RefusedError(400, f"{path} cannot be kept ({error.strerror}).") from error
-    place = written.relative_to(folder).as_posix()
-    return web.json_response({"folder": str(folder), "path": place})
+    path = written.relative_to(folder).as_posix()
+    return web.json_response({"folder": str(folder), "path": path})
 
 
 async def _received(request: web.Request, target: Path) -> Path:
@@ -144,12 +149,16 @@ async def _received(request: web.Request, target: Path) -> Path:
             part.unlink()
 
 
-def _names(path: str, most: int) -> list[str]:
-    """The names of a path with `/`, if this system takes them and no scan passes them over."""
-    names = path.split("/")
-    if len(names) > most or not all(map(_is_plain, names)):
+def names(path: str, most: int) -> list[str]:
+    """The names of a path with `/`, if this system takes them and no scan passes them over.
+
+    Raises:
+        RefusedError: they are more than `most`, or one will not do.
+    """
+    found = path.split("/")
+    if len(found) > most or not all(map(_is_plain, found)):
         raise RefusedError(400, f"{path!r:.200} cannot be the name of a photo or a folder here.")
-    return names
+    return found
 
 
 def _is_plain(name: str) -> bool:
@@ -163,22 +172,25 @@ def _is_plain(name: str) -> bool:
     return is_short and not (os.name == "nt" and odd)
 
 
-def _made(top: Path, names: list[str]) -> tuple[Path, Path]:
+def _made(top: Path, parts: list[str]) -> tuple[Path, Path]:
     """The real folder of a batch, and the place of a photo in it, whose folder is made.
 
     Raises:
         RefusedError: a link there leads to where nothing may be written.
     """
     folder = allowed(str(top), write=True)
-    place = allowed(str(folder.joinpath(*names[:-1])), write=True)
+    place = allowed(str(folder.joinpath(*parts[:-1])), write=True)
     if not place.is_relative_to(folder):
         raise RefusedError(400, f"{place} is not in this batch.")
     place.mkdir(parents=True, exist_ok=True)
-    return folder, place / names[-1]
+    return folder, place / parts[-1]
 
 
 def _named(part: Path, target: Path) -> Path:
-    """Give a file its name, or the next one like it that is free; none is ever written over."""
+    """Give a file its name, or the next one like it that is free or has this very content.
+
+    None is ever written over.
+    """
     if not part.stat().st_size:
         raise RefusedError(400, f"{target.name} arrived empty; send it again.")
     for name in _like(target.stem, target.suffix):
@@ -186,10 +198,18 @@ def _named(part: Path, target: Path) -> Path:
         try:
             open(place, "xb").close()
         except FileExistsError:
+            if _is_same(part, place):
+                return place
             continue
         os.replace(part, place)
         return place
     raise AssertionError
+
+
+def _is_same(part: Path, place: Path) -> bool:
+    """Whether a file has the content of another; where a link leads is not for everybody to ask."""
+    is_file = place.is_file() and not place.is_symlink()
+    return is_file and filecmp.cmp(part, place, shallow=False)
 
 
 def _like(stem: str, suffix: str) -> Iterator[str]:

@@ -202,6 +202,7 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
         raise RefusedError(415, "A change is asked for with the content type application/json.")
     try:
         body = json.loads(await request.read())
+        json.dumps(body, ensure_ascii=False).encode()  # half a character has no place in a ledger
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

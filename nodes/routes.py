@@ -3,6 +3,8 @@
 The tab and the command line are clients of these; neither keeps anything of its own.
 """
 
+import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,21 +12,28 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
+from ..jobs import graph as graphs
 from ..jobs import progress, report, rows, token
 from ..jobs.archive import archive
 from ..jobs.contact_sheet import contact_sheet
 from ..jobs.database import LedgerError
+from ..jobs.engine import Engine
 from ..jobs.pictures import inside, picture
+from ..jobs.workflow import Prompt
 from . import browsing, calls, jobs
 from .calls import AS_IT_IS, Call, RefusedError, Stream, attachment
 
 LATEST = 12
 """Photos that are told with a job."""
+MOST_AT_ONCE = 64
+"""Photos in a group, as Job Photo says, too."""
 PREVIEWS = ThreadPoolExecutor(2, "photo previews")
 """Few at a time, because a huge photo takes half a gigabyte to be looked at."""
 STATES = (rows.WAITING, rows.QUEUED, rows.DONE, rows.FAILED, rows.SKIPPED, rows.GONE)
 ALONE = {**AS_IT_IS, "Content-Security-Policy": "sandbox allow-scripts"}
 """For a page that has nothing to do with the host's other pages."""
+
+log = logging.getLogger(__name__)
 
 
 def register() -> None:
@@ -35,6 +44,21 @@ def register() -> None:
         pool = PREVIEWS if answer in (before, after) else None
         server.routes.route(method, f"/restoreflow{path}")(calls.handler(answer, pool))
     server.routes.post("/restoreflow/drop")(calls.guarded(browsing.drop))
+    server.app.on_startup.append(_take_up)
+
+
+async def _take_up(_: web.Application) -> None:
+    """Let the jobs that may do so go on, now that the host runs; it waits for none of them."""
+    engine = jobs.engine()  # made by this one thread only
+    if engine.ledger.database.file.exists():
+        asyncio.get_running_loop().run_in_executor(None, _opened, engine)
+
+
+def _opened(engine: Engine) -> None:
+    try:
+        engine.open()
+    except Exception:  # whoever asks for the jobs is told; the log says it to all others
+        log.warning("RestoreFlow: the photo jobs are not taken up", exc_info=True)
 
 
 # Jobs
@@ -54,6 +78,7 @@ def create(call: Call) -> web.Response:
     target = call.folder(call.field("target", str), write=True)
     if target.exists() and not target.is_dir():
         raise RefusedError(400, f"{target} is a file; choose a folder for the results.")
+    _check_settings(graph)
     limit = call.field("limit", int)
     settings = rows.Settings(
         retries=_within("retries", call.field("retries", int, rows.Settings.retries), 0, 10),
@@ -64,6 +89,22 @@ def create(call: Call) -> web.Response:
     workflow = call.field("workflow", dict)
     job = jobs.engine().create(name, graph, source, target, settings, workflow)
     return web.json_response({"job": _shown(job)}, status=201)
+
+
+def _check_settings(graph: Prompt) -> None:
+    """Stop settings of which each photo would fail later; the host looks at them only then.
+
+    Raises:
+        RefusedError: a node has such.
+    """
+    for node in (node for node in graph.values() if isinstance(node, dict)):
+        kind, inputs = node.get("class_type"), node.get("inputs", {})
+        if not isinstance(inputs, dict):
+            raise RefusedError(400, f"The inputs of a node must be an object; got {inputs!r:.80}.")
+        if kind == graphs.JOB_PHOTO and type(group := inputs.get("group")) is int:
+            _within("group", group, 1, MOST_AT_ONCE)
+        if kind == graphs.SAVE and isinstance(suffix := inputs.get("suffix"), str):
+            browsing.names(f"photo{suffix}.png", 1)
 
 
 def one_job(call: Call) -> dict:

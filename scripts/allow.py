@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Change the list, if asked to, and print it; a failure is one sentence."""
     parser = declare(partial(argparse.ArgumentParser, "run.py allow"))
     asked = parser.parse_args(arguments)
-    if asked.folder is None and (asked.write or asked.remove):
+    if asked.folder == "" or (asked.folder is None and (asked.write or asked.remove)):
         parser.error("name the folder: run.py allow DIR")
     if asked.folder is not None and asked.list:
         parser.error("--list takes no folder")

@@ -55,9 +55,14 @@ class Local:
         self.failures = [(photo["path"], photo["error"]) for photo in photos]
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Photos by state."""
+        return self.job["counts"]
+
+    @property
     def results(self) -> int:
         """Files in the output folder."""
-        done = sum(self.job["counts"].get(state, 0) for state in ("done", "skipped"))
+        done = sum(self.counts.get(state, 0) for state in ("done", "skipped"))
         return done * len(graphs.fed_saves(self.order.graph))
 
 
@@ -132,6 +137,9 @@ def work(
     if is_ours:
         return Local(server, order, source, target)
     print("The server sees no folder of this machine: photos are sent to it.", flush=True)
+    if any(graph[key]["inputs"].get("sidecar") for key in graphs.fed_saves(graph)):
+        kept = f"restoreflow/batch-{tag} of its output folder"
+        print(f"Only photos come back: their sidecars stay there, in {kept}.", flush=True)
     photos = list(batch_folders.photos(source, target, asked.limit))
     return Remote(server, order, f"batch-{tag}", photos, source, target)
 
@@ -165,8 +173,8 @@ def summarise(job: Local | Remote, reason: str | None, code: int | None) -> Summ
         reason, code = f"{reason} ({hint})" if hint else reason, STOPPED
     if code is None:
         reason, code = job.job["left_out"], FAILED if job.failures else DONE
-    counts = job.job["counts"]
-    return Summary(code, reason, job.job["id"], state, counts, job.results, failures=job.failures)
+    number, results = job.job["id"], job.results
+    return Summary(code, reason, number, state, job.counts, results, failures=job.failures)
 
 
 if __name__ == "__main__":

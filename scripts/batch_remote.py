@@ -4,9 +4,10 @@ The server keeps what it was sent below `restoreflow/` of its input and output f
 WINDOW photos lie there that are not done yet, and it looks into the folder anew for each STEP.
 """
 
+import hashlib
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,8 +16,9 @@ from urllib.parse import urlencode
 import batch_folders
 from batch_folders import PlaceError
 from job_server import JobServer, Json, Order, RequestError, patiently
+from restoreflow.jobs.outputs import sha256_of
 from restoreflow.jobs.photos import delete_leftovers
-from restoreflow.jobs.scan import Found
+from restoreflow.jobs.scan import Found, natural_key
 
 WINDOW, STEP = 32, 16
 POLL = 1.0
@@ -35,6 +37,7 @@ class Remote:
         self.server, self.order, self.batch = server, order, batch
         self.source, self.target = folders
         self.total, self.waiting = len(photos), deque(photos)
+        self._ours = {found.path for found in photos}  # the server may have more by now
         self.job: Json | None = None
         self.failures: list[tuple[str, str]] = []
         self.results = 0
@@ -43,6 +46,7 @@ class Remote:
         self._looked_at = 0  # so many were sent before the server last looked for them
         self._open: set[str] = set()  # sent, and neither done nor failed
         self._settled: set[str] = set()
+        self._done: Counter[str] = Counter()  # settled with their results here, by state
         self._behind = ""  # all photos up to this place are settled
 
     def run(self, retry_failed: bool, show: Callable[..., None]) -> None:
@@ -64,6 +68,13 @@ class Remote:
             elif not has_sent:
                 time.sleep(POLL)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """This machine's photos by state."""
+        left = self.total - len(self._settled)
+        counts = {**self._done, "failed": len(self.failures), "waiting": left}
+        return {state: count for state, count in counts.items() if count}
+
     def _look_again(self) -> None:
         """Let the server find what was sent since its job ended; what it does not find is lost."""
         if self._looked_at == self._sent:
@@ -71,6 +82,8 @@ class Remote:
                 self._fail(path, "the server does not take it for a photo")
         else:
             self._looked_at = self._sent
+            if any(natural_key(path) <= self._behind for path in self._open):
+                self._behind = ""  # photos that came between those of an earlier run
             self.job = self.server.resume(self.job["id"])
 
     def _start(self, retry_failed: bool) -> None:
@@ -152,7 +165,7 @@ class Remote:
             if photo["state"] in ("waiting", "queued"):
                 is_behind = False
                 continue
-            if photo["path"] not in self._settled:
+            if photo["path"] in self._ours and photo["path"] not in self._settled:
                 self._settle(photo)
             if is_behind:
                 self._behind = photo["place"]
@@ -163,25 +176,34 @@ class Remote:
             self._fail(path, photo["error"] or "it was removed on the server")
             return
         try:
-            for index, relative in enumerate(photo["outputs"]):
-                patiently(partial(self._fetch, photo["id"], index, relative))
+            for index, result in enumerate(zip(photo["outputs"], photo["sha256"], strict=True)):
+                patiently(partial(self._fetch, photo["id"], index, *result))
                 self.results += 1
         except (PlaceError, RequestError) as error:
             self._fail(path, str(error))
-        self._settled.add(path)
-        self._open.discard(path)
+            return
+        self._done[photo["state"]] += 1
+        self._leave(path)
 
-    def _fetch(self, photo: int, index: int, relative: str) -> None:
-        """One result; a file of its name and size is the one that an earlier run has fetched."""
+    def _fetch(self, photo: int, index: int, relative: str, sha256: str) -> None:
+        """One result; a file of its name and content is the one that an earlier run has fetched."""
         target = batch_folders.place(self.target, relative)
-        with self.server.open(f"/restoreflow/photos/{photo}/output?output={index}") as answer:
-            if target.is_file() and target.stat().st_size == answer.length:
-                return
-            with batch_folders.arriving(target) as file:
-                file.writelines(self.server.pieces(answer))
+        if target.is_file() and sha256_of(target) == sha256:
+            return
+        question = f"/restoreflow/photos/{photo}/output?output={index}"
+        with self.server.open(question) as answer, batch_folders.arriving(target) as file:
+            arrived = hashlib.sha256()
+            for piece in self.server.pieces(answer):
+                arrived.update(piece)
+                file.write(piece)
+            if arrived.hexdigest() != sha256:
+                raise RequestError(f"{relative} is not on the server any more as the job wrote it")
 
     def _fail(self, path: str, reason: str) -> None:
         self.failures.append((path, reason))
+        self._leave(path)
+
+    def _leave(self, path: str) -> None:
         self._settled.add(path)
         self._open.discard(path)
 

@@ -31,15 +31,16 @@ class Summary:
     def tell(self, target: Path) -> None:
         """Print it."""
         if self.job is not None:
-            print(f"{self._numbers()} in {duration(self.seconds)}: {target}")
+            print(plain(f"{self._numbers()} in {duration(self.seconds)}: {target}"))
         for path, reason in self.failures[:LISTED]:
-            print(f"  {reason}" if reason.startswith(path) else f"  {path}: {reason}")
+            print(plain(f"  {reason}" if reason.startswith(path) else f"  {path}: {reason}"))
         if (more := len(self.failures) - LISTED) > 0:
             print(f"  ... and {more} more, which --json tells")
+        reason = "\n".join(map(plain, (self.reason or "").splitlines()))  # it may quote a log
         if self.exit_code in (WRONG, STOPPED):
-            print(f"batch: {self.reason}", file=sys.stderr)
-        elif self.reason:
-            print(self.reason)
+            print(f"batch: {reason}", file=sys.stderr)
+        elif reason:
+            print(reason)
         if self.exit_code in (STOPPED, PAUSED):
             print("The same command goes on from here.")
 
@@ -64,3 +65,11 @@ class Summary:
         except OSError as error:
             print(f"batch: {to} cannot be written ({error.strerror})", file=sys.stderr)
             self.exit_code = self.exit_code or STOPPED
+
+
+def plain(text: str) -> str:
+    """A line with what would steer a terminal, and may be in a file's name, written out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -1,6 +1,7 @@
 """A server that plays the pack's routes for photo jobs: each question does some photos more."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 import threading
@@ -107,8 +108,8 @@ class Play:
                 return {"job": self.told(job)}
             case ["restoreflow", "jobs", number, action]:
                 job = self.jobs[int(number) - 1]
-                job["state"] = {"pause": "paused", "resume": "running"}[action]
-                if action == "resume":
+                was, job["state"] = job["state"], {"pause": "paused", "resume": "running"}[action]
+                if action == "resume" and was != "running":
                     self.scan(job)
                 if order.get("retry_failed"):
                     for row in self.photos[job["id"]]:
@@ -120,7 +121,7 @@ class Play:
         folder = self.roots["input"] / "restoreflow" / query["batch"]
         file = folder / query["path"]
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists():
+        if file.exists() and file.read_bytes() != data:
             file = file.with_stem(f"{file.stem} (2)")
         file.write_bytes(data)
         self.most_open = max(self.most_open, len(self.made("drop")) - self.settled())
@@ -139,7 +140,7 @@ class Play:
                 number = 1000 * job["id"] + len(rows)
                 rows.append({"id": number, "path": found.path, "place": natural_key(found.path),
                              "size": found.size, "state": "waiting", "error": None,
-                             "outputs": []})  # fmt: skip
+                             "outputs": [], "sha256": []})  # fmt: skip
 
     def work(self, job: dict) -> None:
         """Do a few photos."""
@@ -156,8 +157,10 @@ class Play:
                 continue
             target = Path(job["target"]) / output
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((Path(job["source"]) / path).read_bytes()[::-1])
-            row.update(state="done", outputs=[output.as_posix()])
+            data = (Path(job["source"]) / path).read_bytes()[::-1]
+            target.write_bytes(data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            row.update(state="done", outputs=[output.as_posix()], sha256=[sha256])
 
     def told(self, job: dict) -> dict:
         states = [row["state"] for row in self.photos[job["id"]]]

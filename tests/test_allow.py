@@ -55,7 +55,8 @@ def test_a_failure_is_one_sentence(arguments, sentence):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--write"], ["--remove"], ["x", "--list"], ["x", "--write", "--remove"]]
+    "arguments",
+    [["--write"], ["--remove"], ["x", "--list"], ["x", "--write", "--remove"], [""]],
 )
 def test_a_wrong_command_line(arguments):
     with pytest.raises(SystemExit) as ended:

@@ -1,8 +1,12 @@
 """`run.py batch` on a server of another machine: photos go there, results come back."""
 
+import json
+from pathlib import Path
+
 import batch
 import batch_remote
 import pytest
+from photo_server import GRAPH
 
 
 def test_a_server_that_sees_no_folder_of_ours_is_sent_the_photos(server, ask):
@@ -12,6 +16,15 @@ def test_a_server_that_sees_no_folder_of_ours_is_sent_the_photos(server, ask):
     assert summary["failures"] == [{"path": "a2.png", "error": "It is no photo."}]
     assert ask.results() == ask.wanted("a2.png")
     assert len(server.made("drop")) == 5 and len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_sidecars_that_stay_on_the_server_are_told(server, ask, wanted):
+    save = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "sidecar": wanted}}
+    ask.file.write_text(json.dumps({**GRAPH, "3": save}))
+    job = ask.run(server.url)["job"]
+    folder = Path(server.jobs[job - 1]["target"]).relative_to(server.roots["output"])
+    assert (f"their sidecars stay there, in {folder.as_posix()}" in ask.err) is wanted
 
 
 def test_a_token_of_another_machine_is_no_token(server, ask, tmp_path):
@@ -53,6 +66,32 @@ def test_what_was_sent_is_not_sent_again(server, ask, monkeypatch):
     assert ask.run(server.url)["outputs"] == 5 and len(server.made("drop")) == 5
 
 
+def test_a_batch_that_was_killed_counts_no_photo_twice(server, ask, monkeypatch):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.Progress, "show", kill)
+        ask.run(server.url)
+    job = server.jobs[0]
+    job["state"] = "running"  # nobody paused it, so that it does not look for more
+    sent = Path(job["source"])
+    for name in ("a1.png", "a2.png"):  # the second one after it last looked
+        (sent / name).write_bytes(name.encode())
+    (sent / "b.png").write_bytes(b"of an earlier state of the folder")
+    summary = ask.run(server.url)
+    assert summary["exit_code"] == 0 and summary["outputs"] == 5
+    assert summary["counts"] == {"done": 5} and ask.results() == ask.wanted()
+
+
+def test_a_photo_that_came_between_others_is_done_too(server, ask):
+    ask.run(server.url)
+    (ask.source / "a0.png").write_bytes(b"a0.png")
+    summary = ask.run(server.url)
+    assert summary["exit_code"] == 0 and summary["counts"] == {"done": 6}
+    assert ask.results() == {**ask.wanted(), "a0_restored.png": b"gnp.0a"}
+
+
 def test_a_changed_photo_is_not_sent_over_the_old_one(server, ask):
     ask.run(server.url)
     (ask.source / "a1.png").write_bytes(b"another one")
@@ -74,12 +113,20 @@ def test_a_photo_that_the_server_refuses_fails_alone(server, ask, monkeypatch):
     assert ask.results() == ask.wanted("a1.png")
 
 
-def test_a_foreign_file_is_never_written_over(server, ask):
+@pytest.mark.parametrize("foreign", [b"somebody else's", b"1ng.pa"])  # the one of equal size
+def test_a_foreign_file_is_neither_written_over_nor_taken_for_a_result(server, ask, foreign):
     ask.target.mkdir()
-    (ask.target / "a1_restored.png").write_bytes(b"somebody else's")
+    (ask.target / "a1_restored.png").write_bytes(foreign)
     summary = ask.run(server.url)
     assert summary["exit_code"] == 1 and "there already" in summary["failures"][0]["error"]
-    assert ask.results() == {**ask.wanted(), "a1_restored.png": b"somebody else's"}
+    assert ask.results() == {**ask.wanted(), "a1_restored.png": foreign}
+
+
+def test_a_result_that_was_changed_on_the_server_is_not_kept(server, ask, monkeypatch):
+    monkeypatch.setattr(server, "output", lambda *_: ask.file)
+    summary = ask.run(server.url)
+    assert "not on the server any more" in summary["failures"][0]["error"]
+    assert len(summary["failures"]) == 5 and ask.results() == {}
 
 
 def test_a_broken_download_leaves_nothing_and_is_tried_again(server, ask):

@@ -26,6 +26,15 @@ def test_dropped_photos_lie_in_a_folder_of_their_own(web):
     assert names == ["Grüße", "a (2).JPG", "a (3).JPG", "a.JPG", "b 1.png"]
 
 
+def test_a_photo_that_is_dropped_again_is_there_already(web):
+    sent = {b"1": "a.jpg", b"2": "a (2).jpg"}
+    for _ in range(2):
+        for body, path in sent.items():
+            assert drop(web, "a.jpg", body, batch="again").json["path"] == path
+    folder = web.input / "restoreflow" / "again"
+    assert {path.read_bytes(): path.name for path in folder.iterdir()} == sent
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -69,7 +78,8 @@ def test_links_among_dropped_photos_are_no_way_out(web):
     refused(drop(web, "out/a.jpg", batch="with links"), 400, "not in a folder")
     refused(drop(web, "back/a.jpg", batch="with links"), 400, "read but not written")
     refused(drop(web, "a.jpg", batch="gone"), 400, "not in a folder")
-    assert drop(web, "key.jpg", batch="with links").json["path"] == "key (2).jpg"
+    key = (web.home / "secret" / "key.jpg").read_bytes()
+    assert drop(web, "key.jpg", key, batch="with links").json["path"] == "key (2).jpg"
     assert [path.name for path in (web.home / "secret").iterdir()] == ["key.jpg"]
 
 

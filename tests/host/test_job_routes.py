@@ -7,12 +7,19 @@ import sys
 import zipfile
 from urllib.parse import quote
 
+import comfyui
 import pytest
-from caller import GRAPH, refused
+from caller import GRAPH, Web, refused, wait_until
 from PIL import Image
 from restoreflow.jobs.folders import Folders, default_file
+from restoreflow.jobs.outputs import sha256_of
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+
+
+def with_input(key: str, **inputs: object) -> dict:
+    """The graph with other inputs of a node."""
+    return {**GRAPH, key: {**GRAPH[key], "inputs": {**GRAPH[key]["inputs"], **inputs}}}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,12 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="links need a privile
         ("graph", [], "must be an object"),
         ("graph", {}, "API form"),
         ("graph", {"1": GRAPH["1"]}, "needs a Save Restored Photo"),
+        ("graph", {**GRAPH, "3": {"class_type": "X", "inputs": []}}, "inputs of a node"),
+        ("graph", with_input("1", group=1000), "group must be from 1 to 64"),
+        ("graph", with_input("2", suffix="../../x"), "cannot be the name"),
+        ("graph", with_input("2", suffix="\0"), "cannot be the name"),
+        ("name", "\ud800", "object in JSON"),
+        ("target", "/\ud800", "object in JSON"),
         ("source", 7, "must be a text"),
         ("retries", True, "must be a whole number"),
         ("retries", 11, "from 0 to 10"),
@@ -47,6 +60,7 @@ def test_a_job_from_folder_to_report(web, job):
     assert {photo["id"] for photo in told["latest"]} == {first["id"], second["id"]}
     assert (first["path"], first["outputs"]) == ("b.jpg", ["b_restored.jpg"])
     assert (second["path"], second["outputs"]) == ("trip/c d.png", ["trip/c d_restored.png"])
+    assert second["sha256"] == [sha256_of(web.output / "made" / "trip" / "c d_restored.png")]
     assert (second["width"], second["height"], second["state"]) == (60, 40, "done")
     page = web.ask(f"/jobs/{job}/photos", after=first["place"], count=1, state=["done", "failed"])
     assert page.json["photos"] == [second]
@@ -96,6 +110,25 @@ def test_a_job_is_cancelled_resumed_and_deleted(web):
     assert web.post(f"/jobs/{number}/delete").json == {}
     refused(web.ask(f"/jobs/{number}"), 404, "no job")
     assert (web.output / "again" / "b_restored.jpg").is_file()
+
+
+def test_a_job_that_may_goes_on_when_the_host_starts(web, tmp_path):
+    count, source = 200, tmp_path / "host" / "input" / "many"
+    source.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (8, 8)).save(source / f"{number}.png")
+    target = tmp_path / "host" / "output" / "many"
+
+    def made() -> int:
+        return len(list(target.glob("*.png")))
+
+    with comfyui.Host(web.host.installation, tmp_path / "host") as running:
+        first = Web(running, tmp_path)
+        assert first.start("many", source=str(source), auto_resume=True).status == 201
+        wait_until(made)
+    assert made() < count
+    with comfyui.Host(web.host.installation, tmp_path / "host"):
+        wait_until(lambda: made() == count)  # and nobody asks for anything
 
 
 @POSIX

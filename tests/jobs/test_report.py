@@ -17,7 +17,7 @@ from restoreflow.jobs import contact_sheet as sheets
 from restoreflow.jobs.contact_sheet import contact_sheet
 from restoreflow.jobs.ledger import Ledger
 from restoreflow.jobs.progress import page
-from restoreflow.jobs.report import COLUMNS, csv_report
+from restoreflow.jobs.report import COLUMNS, csv_report, photo_facts
 from restoreflow.jobs.rows import Settings
 from restoreflow.jobs.scan import Found, scan
 
@@ -119,6 +119,8 @@ def test_several_outputs_share_a_cell(ledger, tmp_path):
     (row,) = table(ledger, job)
     assert row["outputs"] == "a.png.10.png | a.png.11.png"
     assert row["output sha256"] == " | ".join(sums)
+    facts = photo_facts(ledger, page(ledger, job.id)[0])
+    assert (facts["outputs"], facts["sha256"]) == (row["outputs"].split(" | "), sums)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＠"])

@@ -96,6 +96,18 @@ def test_a_fault_of_ours_is_the_hosts_to_log(calls, error):
         asyncio.run(calls.guarded(fail)(request()))
 
 
+@pytest.mark.parametrize("body", [b'{"a": "\\ud800"}', b'{"a": NULL}', b"[]", b"\xff"])
+def test_a_body_is_an_object_of_whole_characters(calls, body):
+    async def send() -> int:
+        app = web.Application()
+        app.router.add_post("/", calls.handler(lambda _: {}))
+        async with TestClient(TestServer(app)) as client:
+            kind = {"Content-Type": "application/json"}
+            return (await client.post("/", data=body, headers=kind)).status
+
+    assert asyncio.run(send()) == 400
+
+
 def downloaded(calls, parts, enough: int | None = None) -> int:
     """Download a stream of parts, or the beginning of it; how many bytes came."""
 
