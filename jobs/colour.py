@@ -3,6 +3,9 @@
 The profile of a camera or a display is a curve a channel and a matrix; they are computed here in
 floating point, because Pillow's colour management takes 8 bits a channel and would so halve the
 depth of a 16-bit photo. Profiles made of tables (printers, scanners) go through it all the same.
+
+Curves are looked up: powers of a photo's values, or a search for them, would take longer than all
+the rest of reading and writing it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -26,9 +29,10 @@ TO_D50 = np.array(
     ]
 )
 """Linear sRGB -> XYZ under D50, the light in which profiles meet (adapted by Bradford's method)."""
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+LUMINANCE = np.float32([[0.2126, 0.7152, 0.0722]])
 STEPS = 65536  # of a sampled curve: one for each value of 16 bits
-BLOCK = 1 << 20  # pixels converted at once, to bound the memory of double precision
+BLOCK = 1 << 12  # pixels converted at once: what lies between stays in the processor's cache
+BRIGHTEST = 4.0  # linear light that is told from brighter one, far beyond any colour of a profile
 
 
 class ProfileError(ValueError):
@@ -44,24 +48,38 @@ class Profile:
     matrix: np.ndarray
     """Linear light -> linear sRGB: [3, 3], or [1, 1] for grey."""
 
+    @cached_property
+    def decoding(self) -> tuple[np.ndarray, ...]:
+        """The curves in single precision."""
+        return tuple(curve.astype(np.float32) for curve in self.curves)
+
+    @cached_property
+    def encoding(self) -> tuple[np.ndarray, ...]:
+        """The way back, by the square root of linear light: its steps are finer in the dark."""
+        grid = np.linspace(0, 1, STEPS)
+        return tuple(np.interp(grid**2, curve, grid).astype(np.float32) for curve in self.curves)
+
     def to_srgb(self, pixels: np.ndarray) -> np.ndarray:
-        """Colours [H, W, C] -> sRGB, float32, beyond [0, 1] where sRGB has no such colour."""
-        return _in_blocks(self._to_srgb, pixels)
+        """Colours [H, W, C] in [0, 1] -> sRGB, float32, beyond [0, 1] for colours that it lacks."""
+        return _in_blocks(self._to_srgb, pixels, len(self.curves))
 
     def from_srgb(self, pixels: np.ndarray) -> np.ndarray:
         """sRGB [H, W, C] in [0, 1] -> the profile's colours, float32 in [0, 1]."""
-        return _in_blocks(self._from_srgb, pixels)
+        return _in_blocks(self._from_srgb, pixels, len(self.curves))
 
     def _to_srgb(self, pixels: np.ndarray) -> np.ndarray:
-        steps = np.rint(np.clip(pixels, 0, 1) * (STEPS - 1)).astype(np.uint16)
-        linear = [curve[steps[:, index]] for index, curve in enumerate(self.curves)]
-        return srgb_encoded(np.stack(linear, axis=-1) @ self.matrix.T)
+        steps = (pixels * np.float32(STEPS - 1) + np.float32(0.5)).astype(np.intp)
+        linear = [
+            curve.take(row, mode="clip") for curve, row in zip(self.decoding, steps, strict=True)
+        ]
+        return srgb_encoded(self.matrix.astype(np.float32) @ np.stack(linear))
 
     def _from_srgb(self, pixels: np.ndarray) -> np.ndarray:
-        linear = srgb_decoded(pixels) @ np.linalg.inv(self.matrix).T
-        grid = np.linspace(0, 1, STEPS)
-        values = [np.interp(linear[:, i], curve, grid) for i, curve in enumerate(self.curves)]
-        return np.stack(values, axis=-1)
+        linear = np.linalg.inv(self.matrix).astype(np.float32) @ srgb_decoded(pixels)
+        roots = np.sqrt(np.maximum(linear, 0))
+        return np.stack(
+            [_between(table, row) for table, row in zip(self.encoding, roots, strict=True)]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,30 +155,58 @@ def grey_of(pixels: np.ndarray) -> np.ndarray:
     """The luminance of sRGB colours [H, W, 3] as sRGB's grey [H, W, 1]; greys stay as they are."""
     if (pixels == pixels[..., :1]).all():
         return pixels[..., :1]
-    return _in_blocks(lambda rows: srgb_encoded(srgb_decoded(rows) @ LUMINANCE[:, None]), pixels)
+    return _in_blocks(lambda rows: srgb_encoded(LUMINANCE @ srgb_decoded(rows)), pixels, 1)
 
 
 def srgb_decoded(values: np.ndarray) -> np.ndarray:
-    """sRGB values -> linear light (IEC 61966-2-1), in double precision."""
-    values = np.asarray(values, np.float64)
-    curved = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4
-    return np.where(values <= 0.04045, values / 12.92, curved)
+    """sRGB values in [0, 1] -> linear light (IEC 61966-2-1), float32."""
+    return _between(_srgb_tables()[0], values)
 
 
 def srgb_encoded(linear: np.ndarray) -> np.ndarray:
-    """Linear light -> sRGB values; the straight piece goes on below zero."""
-    curved = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, linear * 12.92, curved)
+    """Linear light, float32 -> sRGB values; the straight piece goes on below zero."""
+    roots = np.sqrt(np.maximum(linear, 0))
+    curved = _between(_srgb_tables()[1], roots * np.float32(BRIGHTEST**-0.5))
+    return curved + np.float32(12.92) * np.minimum(linear, 0)
 
 
-def _in_blocks(convert: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
-    """Convert [H, W, C] as blocks of pixels [N, C] -> float32 [H, W, C']."""
+@lru_cache(maxsize=1)
+def _srgb_tables() -> tuple[np.ndarray, np.ndarray]:
+    """sRGB's curve, and its way back by the square root of linear light, which ends at BRIGHTEST.
+
+    Read by straight lines they are a tenth of a step of 16 bits from the curve, and small enough
+    to stay in the processor's cache.
+    """
+    value = np.linspace(0, 1, STEPS // 8)
+    decoded = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    linear = BRIGHTEST * value**2
+    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return decoded.astype(np.float32), encoded.astype(np.float32)
+
+
+def _between(table: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A table over [0, 1] at any places, by straight lines; its ends go on beyond."""
+    places = places * np.float32(len(table) - 1)
+    floor = np.floor(places)
+    steps = floor.astype(np.intp)
+    low = table.take(steps, mode="clip")
+    steps += 1
+    high = table.take(steps, mode="clip")
+    places -= floor
+    high -= low
+    return low + high * places
+
+
+def _in_blocks(
+    convert: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, channels: int
+) -> np.ndarray:
+    """Convert [H, W, C], by blocks of channels [C, N] -> [channels, N], to [H, W, channels]."""
     flat = pixels.reshape(-1, pixels.shape[-1])
-    blocks = [
-        convert(flat[start : start + BLOCK]).astype(np.float32)
-        for start in range(0, len(flat), BLOCK)
-    ]
-    return np.concatenate(blocks).reshape(*pixels.shape[:-1], -1)
+    found = np.empty((len(flat), channels), np.float32)
+    for start in range(0, len(flat), BLOCK):
+        block = flat[start : start + BLOCK].T.astype(np.float32, "C")
+        found[start : start + BLOCK] = convert(block).T
+    return found.reshape(*pixels.shape[:-1], channels)
 
 
 def _through_lcms(pixels: np.ndarray, icc: bytes, to: bytes) -> np.ndarray:

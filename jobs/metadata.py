@@ -24,13 +24,15 @@ NAMESPACE = "https://github.com/restoreflow/restoreflow/xmp/1.0/"
 
 DIRECTORY_TAGS = (34665, 34853)  # EXIF's own and the GPS directory
 DESCRIPTIVE_TAGS = (
-    *(270, 271, 272, 282, 283, 296, 305, 306, 315, 18246, 18249, 33432),
+    *(269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432),
+    *(40091, 40092, 40093, 40094, 40095),  # Windows' own: title to subject
     *DIRECTORY_TAGS,
 )
 """The tags of a TIFF file that tell of the photo and not of how its pixels are laid out."""
 ORIENTATION, EXIF_IFD, WIDTH, HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
 THUMBNAIL, THUMBNAIL_SIZE = 0x0201, 0x0202
 SHORT, LONG = 3, 4
+HEAD = 8  # bytes of EXIF before whatever an offset may lead to
 
 
 def fitted_exif(exif: bytes, width: int, height: int) -> bytes:
@@ -88,7 +90,8 @@ def _drop_thumbnail(data: bytearray, order: str, first: int) -> None:
         }
         start = found.get(THUMBNAIL, 0)
         end = min(start + found.get(THUMBNAIL_SIZE, 0), len(data))
-        data[start:end] = bytes(max(end - start, 0))
+        if start >= HEAD:
+            data[start:end] = bytes(max(end - start, 0))
 
 
 def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
@@ -108,6 +111,17 @@ def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
     if not end:
         raise ValueError("its XMP is not in UTF-8")
     return head + ours + end + rest
+
+
+def whole_xmp(xmp: bytes) -> tuple[bytes, bool]:
+    """An XMP packet that refers to no extended one, and whether it did.
+
+    That lies in a JPEG's further segments, which are not carried.
+    """
+    attribute = rb"""\sxmpNote:HasExtendedXMP=["'][^"']*["']"""
+    element = rb"<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"
+    found, count = re.subn(attribute + b"|" + element, b"", xmp)
+    return found, count > 0
 
 
 def _description(texts: Mapping[str, str]) -> bytes:

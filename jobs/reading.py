@@ -20,6 +20,7 @@ from .metadata import (
     IPTC_RESOURCE,
     XMP_HEADER,
     fitted_exif,
+    whole_xmp,
 )
 from .samples import unit, values_of
 from .source import FORMATS, SUFFIXES, Photo, PhotoError, Source
@@ -64,7 +65,7 @@ def read(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Photo:
             notes.append(f"The file holds {pictures} pictures; the first one was read.")
             image.seek(0)
         values, alpha = values_of(path, image, notes)
-        source = _source(path, image, values)
+        source = _source(path, image, values, notes)
         turn = TURNS.get(orientation_of(image, source.exif, notes), lambda rows: rows)
     pixels, icc = in_srgb(unit(turn(values), notes), source.icc, notes)
     alpha = None if alpha is None else np.ascontiguousarray(unit(turn(alpha), notes))
@@ -143,12 +144,15 @@ def _known() -> tuple[str, ...]:
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def _source(path: Path, image: Image.Image, values: np.ndarray) -> Source:
+def _source(path: Path, image: Image.Image, values: np.ndarray, notes: list[str]) -> Source:
     """What a loaded picture's file holds beside its pixels."""
     info, tags = image.info, getattr(image, "tag_v2", {})
     segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
     packets = [data[len(XMP_HEADER) :] for data in segments if data.startswith(XMP_HEADER)]
     xmp = next(iter(packets), None) or info.get("xmp") or info.get("XML:com.adobe.xmp")
+    xmp, was_extended = whole_xmp(xmp.encode() if isinstance(xmp, str) else xmp or b"")
+    if was_extended:
+        notes.append("Its XMP is of two parts; the second one, which is extended, was left out.")
     texts = {
         key: str(value)
         for key, value in getattr(image, "text", {}).items()
@@ -162,7 +166,7 @@ def _source(path: Path, image: Image.Image, values: np.ndarray) -> Source:
         grey=values.shape[2] == 1,
         icc=info.get("icc_profile"),
         exif=exif_of(image),
-        xmp=xmp.encode() if isinstance(xmp, str) else xmp,
+        xmp=xmp or None,
         iptc=_iptc(info.get("photoshop", {}), tags),
         texts=texts,
         comment=info.get("comment") if jpeg else None,
@@ -229,7 +233,7 @@ def in_srgb(
         try:
             profile = colour.read_profile(icc, channels)
             if not colour.is_srgb(profile):
-                values = profile.to_srgb(values)
+                values = _cut(profile.to_srgb(values), notes)
         except colour.ProfileError as error:
             notes.append(f"It is taken for sRGB, because {error}.")
             profile = None
@@ -237,9 +241,16 @@ def in_srgb(
         notes.append("It is CMYK; it was converted to RGB.")
         if profile is None:
             values = (1 - values[..., :3]) * (1 - values[..., 3:])
-    outside = ((values < -SLACK) | (values > 1 + SLACK)).any(axis=2).mean()
-    if outside > 0:
-        notes.append(f"{outside:.1%} of its pixels have colours beyond sRGB; they were cut.")
-    values = values.clip(0, 1)
     values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
     return values, icc if profile else None
+
+
+def _cut(values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Cut colours to sRGB's own, in place, which a note says if one can see it."""
+    beyond = values < -SLACK
+    beyond |= values > 1 + SLACK
+    # by channels: numpy's `any` over a short axis takes longer than to convert the colours
+    outside = np.logical_or.reduce([beyond[..., i] for i in range(values.shape[2])]).mean()
+    if outside > 0:
+        notes.append(f"{outside:.1%} of its pixels have colours beyond sRGB; they were cut.")
+    return values.clip(0, 1, out=values)

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import struct
+import time
 import xml.etree.ElementTree as ElementTree
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,6 +321,43 @@ def test_sixteen_bits_survive_a_wide_profile(tmp_path):
     assert np.abs(photo.pixels - pixels).max() < 2 / 65535
 
 
+def exactly(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours of a gamma of 2.2 in sRGB, and back, by the formulas in double precision."""
+    linear = pixels.astype(np.float64) ** 2.2 @ matrix.T
+    bright = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
+    encoded = np.where(linear <= 0.0031308, linear * 12.92, bright)
+    bright = ((np.maximum(encoded, 0) + 0.055) / 1.055) ** 2.4
+    decoded = np.where(encoded <= 0.04045, encoded / 12.92, bright)
+    return encoded, np.maximum(decoded @ np.linalg.inv(matrix).T, 0) ** (1 / 2.2)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of the processor, at best."""
+
+    def once() -> float:
+        begun = time.thread_time()
+        work()
+        return time.thread_time() - begun
+
+    return min(once() for _ in range(5))
+
+
+def test_curves_are_looked_up_as_exact_as_the_formulas_and_not_searched():
+    curve = np.linspace(0, 1, colour.STEPS) ** 2.2
+    known = replace(colour.read_profile(profile(ADOBE), 3), curves=(curve,) * 3)
+    steps = np.random.default_rng(0).integers(0, colour.STEPS, (400, 500, 3))
+    pixels = (steps / 65535).astype(np.float32)
+    encoded, back = exactly(pixels, known.matrix)
+    found = known.to_srgb(pixels)
+    assert np.abs(found - encoded).max() < 0.5 / 65535
+    # a dark channel beside bright ones has their rounding, which weighs the more the darker it is
+    exact = ((encoded >= 0) & (encoded <= 1)).all(axis=2, keepdims=True) & (back > 4 / 255)
+    inside = np.clip(found, 0, 1)
+    assert np.abs(known.from_srgb(inside) - back)[exact].max() < 1 / 65535
+    searched = seconds(lambda: np.interp(inside.ravel(), curve, curve))
+    assert seconds(lambda: known.from_srgb(inside)) < searched
+
+
 def test_colours_beyond_srgb_are_noted(tmp_path):
     values = np.zeros((4, 4, 3), np.uint8)
     values[:2, :, 0] = 255
@@ -466,7 +505,48 @@ def test_a_large_graph_in_jpeg_lies_in_an_extended_packet(tmp_path):
     guid = parts[0][start : start + 32]
     assert hashlib.md5(whole).hexdigest().upper().encode() == guid
     assert len(parts) > 1 and graph_in(whole) == texts
-    assert guid in read(path).source.xmp and read(path).source.exif
+    assert guid in image.info["xmp"]
+    result = read(path)
+    assert result.source.exif and guid not in result.source.xmp
+    assert result.notes == (
+        "Its XMP is of two parts; the second one, which is extended, was left out.",
+    )
+    once = again(tmp_path, result, "y.jpg", texts=texts).read_bytes()
+    assert once.count(b"HasExtendedXMP=") == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"<rdf:a xmpNote:HasExtendedXMP='7F'/>",
+        b"<rdf:a><xmpNote:HasExtendedXMP>7F</xmpNote:HasExtendedXMP></rdf:a>",
+    ],
+)
+def test_xmp_that_goes_on_elsewhere_says_so_no_more(told):
+    packet = b"<rdf:RDF>" + told + b"</rdf:RDF>"
+    found, was_extended = metadata.whole_xmp(packet)
+    assert was_extended and b"7F" not in found
+    assert found.startswith(b"<rdf:RDF><rdf:a") and found.endswith(b"></rdf:RDF>")
+    assert metadata.whole_xmp(found) == (found, False)
+
+
+def test_a_thumbnail_without_a_place_costs_no_other_byte():
+    order = {b"II": "<", b"MM": ">"}[exif()[:2]]
+    place, other = (struct.pack(f"{order}HHI", tag, 4, 1) for tag in (0x0201, 0x0203))
+    damaged = exif(1).replace(place, other)
+    fitted = metadata.fitted_exif(damaged, 7, 5)
+    assert damaged != exif(1)
+    assert sum(now != before for now, before in zip(fitted, damaged, strict=True)) <= 4  # the link
+
+
+def test_what_a_tiff_tells_beside_the_usual_is_carried(tmp_path):
+    told = {269: "Album", 285: "Page 7", 316: "scanner", 40091: "Summer".encode("utf-16-le")}
+    Image.fromarray(picture()).save(tmp_path / "x.tif", tiffinfo=told)
+    photo = read(tmp_path / "x.tif")
+    for name in ("y.tif", "y.jpg"):
+        with Image.open(again(tmp_path, photo, name)) as image:
+            found = image.getexif()
+            assert {tag: found.get(tag) for tag in told} == told, name
 
 
 def test_what_cannot_be_parsed_is_left_out_and_noted(tmp_path):
