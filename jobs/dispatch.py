@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from . import graph as graphs
+from .database import LedgerError
 from .flight import WINDOW, Flight, Flights
 from .ledger import Ledger
 from .port import Photos, Port, RefusedError, State
@@ -20,6 +23,9 @@ BATCH = 500
 """Files that a scan enters at once, before photos get their turn again."""
 LOOK = 50
 """Photos already done that are passed over at once, for the same reason."""
+TURN = 60.0
+"""Seconds that a job keeps its turn while another waits: at each change of graphs the host may
+forget the networks of one and read those of the other."""
 AHEAD = 4
 """Groups' worth of photos that are looked through for those of equal size."""
 
@@ -30,8 +36,10 @@ class Run:
 
     job: Job
     scanning: Iterator[None] | None
+    folder: tuple[int, int] | None
+    """Which folder its photos are in; a name alone may be an empty mount point by now."""
     turn: int = 0
-    """When it was last served; the job that waited longest is next."""
+    """When its last turn began; the job that waited longest is next."""
 
 
 class Dispatcher:
@@ -48,14 +56,14 @@ class Dispatcher:
         self.ledger, self.port, self.photos = ledger, port, photos
         self.flights, self.clock = flights, clock
         self.runs: dict[int, Run] = {}
-        self._turn = 0
+        self._turn, self._since = 0, 0.0
         self._passed_over = 0
         self._unsaid: dict[int, tuple[str, str | None]] = {}
 
     def admit(self, job: Job) -> None:
         """Run a job, beginning with a look at what its folder holds now."""
         self._unsaid.pop(job.id, None)
-        self.runs[job.id] = Run(job, self._scan(job))
+        self.runs[job.id] = Run(job, self._scan(job), _identity(job.source))
         self.flights.wake()
 
     def halt(self, job: int, state: str, reason: str | None = None, withdraw: str = "all") -> None:
@@ -73,11 +81,20 @@ class Dispatcher:
                 self._unsaid.pop(job, None)
 
     def fail(self, photo: Photo, job: Job, reason: str, final: bool = False) -> None:
-        """A photo's attempt failed; one whose file was removed meanwhile is gone, not failed."""
+        """A photo's attempt failed; one whose file was removed meanwhile is gone, not failed.
+
+        If the whole folder went away, the photo waits, and the job pauses until it is back.
+        """
+        run = self.runs.get(job.id)
         if os.path.lexists(job.source / photo.path):
             self.ledger.fail(photo.id, reason, 0 if final else job.settings.retries)
-        else:
+        elif run and run.folder == _identity(job.source):
             self.ledger.leave(photo.id)
+        else:
+            self.ledger.take_back([photo.id])
+            if run:
+                why = f"{job.source} is not there any more: bring it back and resume."
+                self.halt(job.id, PAUSED, why, "waiting")
 
     def step(self, look_at_all: bool = False) -> bool:
         """Do what can be done now; whether there is more to do at once.
@@ -88,14 +105,27 @@ class Dispatcher:
         self._passed_over = 0
         self._say()
         for flight in self.flights.list():
-            self._look(flight, look_at_all)
+            with self._alone(flight.job):
+                self._look(flight, look_at_all)
         for run in list(self.runs.values()):
-            if run.scanning and next(run.scanning, True):
-                run.scanning = None
+            with self._alone(run.job.id):
+                if run.scanning and next(run.scanning, True):
+                    run.scanning = None
         self._fill()
         for run in list(self.runs.values()):
-            self._finish(run)
+            with self._alone(run.job.id):
+                self._finish(run)
         return self._passed_over >= LOOK or any(run.scanning for run in list(self.runs.values()))
+
+    @contextmanager
+    def _alone(self, job: int) -> Iterator[None]:
+        """What goes wrong in here halts that job and no other; a deleted one may go wrong."""
+        try:
+            yield
+        except Exception as error:
+            if job in self.runs:
+                logging.getLogger(__name__).exception("photo job %s came to a halt", job)
+                self.halt(job, PAUSED, f"The job came to a halt: {error}")
 
     # The folder
 
@@ -132,14 +162,25 @@ class Dispatcher:
             count = len(self.flights.in_host())
             if count >= WINDOW or (count and self.port.others()):
                 return
-            runs = sorted(self.runs.values(), key=lambda run: run.turn)
-            chosen = ((run, photos) for run in runs if (photos := self._choose(run.job)))
-            run, photos = next(chosen, (None, []))
-            if run is None:
+            runs = sorted(self.runs.values(), key=self._order)
+            if not any(self._serve(run) for run in runs):
                 return
-            self._turn += 1
-            run.turn = self._turn
-            self._submit(run.job, [photo.id for photo in photos])
+
+    def _order(self, run: Run) -> tuple[bool, int]:
+        """Sorts jobs: the one whose turn it is, then those that waited longest."""
+        is_over = self.clock() - self._since >= TURN
+        return is_over or run.turn < self._turn, run.turn
+
+    def _serve(self, run: Run) -> bool:
+        """Queue a job's next prompt; whether there was one."""
+        with self._alone(run.job.id):
+            if photos := self._choose(run.job):
+                if self._order(run)[0]:
+                    self._turn, self._since = self._turn + 1, self.clock()
+                    run.turn = self._turn
+                self._submit(run.job, [photo.id for photo in photos])
+                return True
+        return False
 
     def _choose(self, job: Job) -> list[Photo]:
         """The photos of a job's next prompt; those that are done already are passed over."""
@@ -183,7 +224,7 @@ class Dispatcher:
         self.ledger.queue(photos)
         self.flights.add(flight)
         try:
-            flight.prompt = self.port.submit(graphs.with_photos(job.graph, job.id, photos))
+            flight.prompt = self.port.submit(graphs.with_photos(job.graph, flight.asker, photos))
         except Exception as error:
             self.flights.remove(flight)
             self.ledger.take_back(photos)
@@ -214,7 +255,9 @@ class Dispatcher:
                 written_yet = {photo for photo, _ in flight.writing}
                 left = sorted(flight.unsettled - written_yet)
             if left:
-                self._settle(flight, flight.end, left)
+                with suppress(LedgerError):  # the job was deleted: nothing of it is recorded
+                    self._settle(flight, flight.end, left)
+                self.flights.settled(left)
             if not flight.unsettled:
                 self.flights.remove(flight)
 
@@ -233,7 +276,6 @@ class Dispatcher:
             reason = end.reason if end.kind == "failed" else "The graph ended without saving."
             job = self.ledger.job(flight.job)
             self.fail(self.ledger.photo(left[0]), job, reason)
-        self.flights.settled(left)
 
     def _sees_photo(self, flight: Flight, end: State) -> bool:
         return graphs.sees_photo(self.ledger.job(flight.job).graph, end.node)
@@ -244,6 +286,15 @@ class Dispatcher:
             return
         if number in self.runs and not self.ledger.waiting(number, 1):
             self.halt(number, FINISHED)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another of its name; None if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _left_out(troubles: Sequence[tuple[str, str]]) -> str | None:

@@ -68,9 +68,14 @@ class Engine:
             if self._alone is not None:
                 return
             self._alone = _held(self.ledger.database.file)
-            unsettled = {photo.job for photo in self.ledger.queued()}
-            targets = {self.ledger.job(job).target for job in unsettled}
-            interrupted = self.ledger.recover()
+            try:
+                unsettled = {photo.job for photo in self.ledger.queued()}
+                targets = {self.ledger.job(job).target for job in unsettled}
+                interrupted = self.ledger.recover()
+            except BaseException:  # as with a full disk: the next try begins anew
+                self._alone.release()
+                self._alone = None
+                raise
             for target in targets | {job.target for job in interrupted}:
                 self.photos.delete_leftovers(target)
             for job in interrupted:
@@ -147,7 +152,7 @@ class Engine:
 
     def pause(self, job: int, reason: str | None = None, now: bool = False) -> None:
         """Queue no more of a job's photos; what runs is finished, or cancelled if it is `now`."""
-        if job in self.dispatcher.runs:
+        if job in self.dispatcher.runs or self.ledger.job(job).state == RUNNING:
             self.dispatcher.halt(job, PAUSED, reason, "all" if now else "waiting")
 
     def cancel(self, job: int) -> None:
@@ -173,14 +178,25 @@ class Engine:
             self.ledger.set_content(photo, sha256)
             self.ledger.set_size(photo, width, height)
 
-    def own(self, photo: int, path: str) -> str | None:
-        """The sha256 of the file of that name in the output folder, if the job may replace it."""
+    def own(self, photo: int, path: str, node: str) -> str | None:
+        """The sha256 of the file of that name in the output folder, if the job may replace it.
+
+        Args:
+            node: the Save node that asks, which may replace only what it made itself.
+        """
         row = self.ledger.photo(photo)
-        return self.ledger.outputs.own(row, self.ledger.job(row.job), path)
+        return self.ledger.outputs.own(row, self.ledger.job(row.job), path, node)
 
     def writing(self, photo: int, node: str) -> None:
-        """A Save node leaves an output to the background; `written` must follow."""
-        self.flights.writing(photo, node)
+        """A Save node leaves an output to the background; `written` must follow.
+
+        Raises:
+            ValueError: it did so before in this prompt, and one picture would replace the other.
+        """
+        if not self.flights.writing(photo, node):
+            reason = "A Save node ran twice for one photo: give it one picture for each photo."
+            self.failed(photo, reason, final=True)
+            raise ValueError(reason)
 
     def announce(self, photo: int, node: str, path: str, sha256: str) -> None:
         """A file, complete and on the disk, is about to get that name in the output folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,16 @@ class Flight:
     job: int
     photos: tuple[int, ...]
     begun: float
+    secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Goes with the prompt: any other that names the photos is not the engine's."""
     prompt: str = ""
     """The host's id; none while it is being submitted."""
     unsettled: set[int] = field(default_factory=set)
     """Photos that are neither done nor failed."""
     writing: set[tuple[int, str]] = field(default_factory=set)
     """Photo and node of what is being encoded or written in the background."""
+    saves: set[tuple[int, str]] = field(default_factory=set)
+    """The same of all that was left to the background."""
     opened: set[int] = field(default_factory=set)
     """Photos that were read: it runs."""
     withdraw: str = ""
@@ -34,6 +39,11 @@ class Flight:
     """Whether it has most likely left the host's queue, so that asking is worth while."""
     end: State | None = None
     """How it left the host's queue."""
+
+    @property
+    def asker(self) -> str:
+        """What Job Photo shows for its photos."""
+        return f"{self.job}:{self.secret}"
 
 
 class Flights:
@@ -68,6 +78,11 @@ class Flights:
         """The one that a photo is in."""
         return next((flight for flight in self.list() if photo in flight.photos), None)
 
+    def are_for(self, asker: str, photos: Sequence[int]) -> bool:
+        """Whether all those photos are in the flight that shows this."""
+        flights = [self.of(photo) for photo in photos]
+        return all(f and secrets.compare_digest(f.asker.encode(), asker.encode()) for f in flights)
+
     def in_host(self) -> list[Flight]:
         """Those in the host's queue."""
         return [flight for flight in self.list() if flight.end is None]
@@ -90,11 +105,21 @@ class Flights:
             if found:
                 found.opened.add(photo)
 
-    def writing(self, photo: int, node: str) -> None:
-        """An output is left to the background: the photo is open though its prompt may end."""
+    def writing(self, photo: int, node: str) -> bool:
+        """An output is left to the background: the photo is open though its prompt may end.
+
+        Returns:
+            Whether it is that node's first one of the photo.
+        """
         with self.changed:
-            if flight := self.of(photo):
-                flight.writing.add((photo, node))
+            flight = self.of(photo)
+            if flight is None:
+                return True
+            if (photo, node) in flight.saves:
+                return False
+            flight.saves.add((photo, node))
+            flight.writing.add((photo, node))
+            return True
 
     def written(self, photo: int, node: str) -> None:
         """The background has ended with an output, well or not."""

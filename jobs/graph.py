@@ -43,6 +43,18 @@ def check(graph: Prompt) -> None:
             "Wire the photo output of Job Photo to the photo input of each Save Restored Photo: "
             "without it, there is no name to save under."
         )
+    names = {
+        json.dumps([_input(graph, key, "suffix"), _input(graph, key, "format")]) for key in saves
+    }
+    if len(names) < len(saves):
+        raise GraphError(
+            "Two Save Restored Photo nodes have the same suffix and format, so one would replace "
+            "what the other saved: give each a suffix of its own."
+        )
+
+
+def _input(graph: Prompt, key: str, name: str) -> Any:
+    return graph[key].get("inputs", {}).get(name)
 
 
 def nodes(graph: Prompt, kind: str) -> list[str]:
@@ -141,9 +153,9 @@ def without_photos(graph: Prompt) -> Prompt:
     return {**graph, **bare}
 
 
-def with_photos(graph: Prompt, job: int, rows: Sequence[int]) -> Prompt:
-    """The graph for some photos of a job; the nodes are shared but for Job Photo."""
+def with_photos(graph: Prompt, asker: str, rows: Sequence[int]) -> Prompt:
+    """The graph for some photos, which `asker` may have; shared nodes but for Job Photo."""
     (first,) = nodes(graph, JOB_PHOTO)
     node = copy.deepcopy(graph[first])
-    node["inputs"] = {**node.get("inputs", {}), "job": str(job), "rows": json.dumps(list(rows))}
+    node["inputs"] = {**node.get("inputs", {}), "job": asker, "rows": json.dumps(list(rows))}
     return {**graph, first: node}

@@ -162,11 +162,11 @@ class Ledger:
         )  # fmt: skip
 
     def fail(self, photo: int, reason: str, retries: int) -> None:
-        """An attempt failed: it waits for another, or that was the last one."""
+        """An attempt failed, maybe after its output: it waits for another, or was the last one."""
         self._write(
             "UPDATE photo SET attempts = attempts + 1, error = ?, finished = ?,"
             " state = CASE WHEN attempts >= ? THEN 'failed' ELSE 'waiting' END"
-            " WHERE id = ? AND state IN ('waiting', 'queued')",
+            " WHERE id = ? AND state IN ('waiting', 'queued', 'done')",
             reason, self.clock(), retries, photo,
         )  # fmt: skip
 

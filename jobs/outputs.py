@@ -71,7 +71,7 @@ class Outputs:
             if is_done:
                 connection.execute(
                     "UPDATE photo SET state = 'done', error = NULL, seconds = ?, finished = ?"
-                    " WHERE id = ?",
+                    " WHERE id = ? AND state <> 'failed'",
                     (seconds, now, photo),
                 )
         return is_done
@@ -84,16 +84,20 @@ class Outputs:
                 self._take_in(photo, output.node, file)
         return self._done(photo)
 
-    def own(self, photo: Photo, job: Job, path: str) -> str | None:
+    def own(self, photo: Photo, job: Job, path: str, node: str) -> str | None:
         """The sha256 of the file of that name if it was made of this photo by a job of this kind.
 
         Such a file may be replaced. Any other is a stranger's, also that of another graph, whose
         result is not lost because a knob was turned, or of another photo (a.jpg beside a.png).
+
+        Args:
+            node: only what this Save node made counts.
         """
         rows = self.database.connection().execute(
             "SELECT output.sha256, before FROM output JOIN photo ON photo.id = photo"
-            " JOIN job ON job.id = job WHERE output.path = ? AND place = ? AND likeness = ?",
-            (path, photo.place, job.likeness),
+            " JOIN job ON job.id = job WHERE output.path = ? AND place = ? AND likeness = ?"
+            " AND node = ?",
+            (path, photo.place, job.likeness, node),
         )
         known = {sha256 for row in rows for sha256 in (row["sha256"], *row["before"].split())}
         found = sha256_of(job.target / path) if known else None

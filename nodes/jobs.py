@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..jobs.graph import without_photos
 from ..jobs.ledger import Ledger
 from ..jobs.outputs import sha256_of
 from ..jobs.overlap import Reader, Writer
+from ..jobs.rows import Job
 from . import photo_files
 from .photo_files import Carried, Choices, Opened
 from .queue_port import HostQueue
@@ -77,12 +79,16 @@ def _read(row: int) -> Opened:
     return photo_files.opened(file, entry.path, sha256, row)
 
 
-def take(rows: Sequence[int]) -> list[Opened]:
+def take(asker: str, rows: Sequence[int]) -> list[Opened]:
     """The photos that a job's prompt is for.
 
+    Args:
+        asker: what only the engine's own prompt can show; any other could name any photo.
+
     Raises:
-        PhotoError: one cannot be read, which its job has been told.
+        PhotoError: the prompt is not a job's, or one cannot be read, which its job has been told.
     """
+    _expect(asker, rows)
     found = []
     for row in rows:
         try:
@@ -92,29 +98,47 @@ def take(rows: Sequence[int]) -> list[Opened]:
             raise
         height, width = one.pixels.shape[:2]
         engine().opened(row, one.carried.sha256, width, height)
-        found.append(one)
+        found.append(replace(one, carried=replace(one.carried, asker=asker)))
     return found
 
 
 def save(carried: Sequence[Carried], image: Tensor, choices: Choices, node: str) -> None:
-    """Leave the results [B, H, W, C] of a job's photos to the background."""
+    """Leave the results [B, H, W, C] of a job's photos to the background.
+
+    Raises:
+        PhotoError: the prompt is not a job's.
+    """
     for one, picture in zip(carried, image, strict=True):
+        _expect(one.asker, [one.row])
         _put(one, picture, choices, node)
+
+
+def _expect(asker: str, rows: Sequence[int]) -> None:
+    if not rows or not engine().flights.are_for(asker, rows):
+        raise photos.PhotoError("Only a running job asks for photos by their numbers: start one.")
 
 
 def _put(carried: Carried, picture: Tensor, choices: Choices, node: str) -> None:
     ledger = engine().ledger
     job = ledger.job(ledger.photo(carried.row).job)
-    target = photos.target_path(Path(carried.path), job.target, choices.how, choices.suffix)
+    target = _target(job, carried, choices)
     place = target.relative_to(job.target).as_posix()
 
     def write(announce) -> None:
         graph, workflow = without_photos(job.graph), ledger.workflow(job.id)
-        own = engine().own(carried.row, place)
+        _target(job, carried, choices)  # the folder may be another by now
+        own = engine().own(carried.row, place, node)
         more = {"before_rename": announce, "own": own}
         photo_files.write(target, carried, picture, choices, graph, workflow, **more)
 
     writer().put(carried.row, node, place, write)
+
+
+def _target(job: Job, carried: Carried, choices: Choices) -> Path:
+    """Where a result goes: into the very folder that was allowed when the job was made."""
+    if os.path.realpath(job.target) != str(job.target):
+        raise photos.PhotoError(f"{job.target} leads elsewhere by a link now: put the folder back.")
+    return photos.target_path(Path(carried.path), job.target, choices.how, choices.suffix)
 
 
 def rank(carried: Carried) -> int:

@@ -39,6 +39,8 @@ class Carried:
     sha256: str | None = None
     row: int | None = None
     """Its number in the ledger, if a job asked for it."""
+    asker: str = ""
+    """What that job's prompt showed for it."""
 
 
 @dataclass(frozen=True)

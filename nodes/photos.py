@@ -74,7 +74,7 @@ class JobPhoto(io.ComfyNode):
     @classmethod
     def execute(cls, folder, index, group, job="", rows="") -> io.NodeOutput:
         if rows:
-            found = jobs.take(json.loads(rows))
+            found = jobs.take(job, json.loads(rows))
             index = jobs.rank(found[0].carried)
         else:
             file = photo_files.first(jobs.folders(), folder, index)

@@ -96,7 +96,7 @@ class NoHost:
         for row in json.loads(rows):
             sha256, name = f"{row:064}", f"{row}.jpg"
             self.engine.opened(row, sha256, 64, 64)
-            self.engine.own(row, name)
+            self.engine.own(row, name, "3")
             self.engine.announce(row, "3", name, sha256)
             (self.target / name).touch()
             self.engine.saved(row, "3")

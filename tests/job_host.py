@@ -1,7 +1,7 @@
 """A host that plays its part in photo jobs: a queue, and nodes that turn a file's bytes round.
 
 What a file begins with says what happens to it: `bad` cannot be read, `crash` fails the prompt,
-`silent` ends without saving, `model` wants a missing model.
+`silent` ends without saving, `twice` saves two pictures, `model` wants a missing model.
 """
 
 import errno
@@ -162,10 +162,12 @@ class FakeHost:
 
     def _execute(self, prompt: str, graph: dict) -> State:
         inputs = graph["1"]["inputs"]
-        self.order.append(int(inputs["job"]))
-        photos = [self.engine.ledger.photo(row) for row in json.loads(inputs["rows"])]
+        rows = json.loads(inputs["rows"])
+        assert self.engine.flights.are_for(inputs["job"], rows)
+        photos = [self.engine.ledger.photo(row) for row in rows]
+        self.order.append(photos[0].job)
         self.attempts.append([photo.path for photo in photos])
-        job = self.engine.ledger.job(int(inputs["job"]))
+        job = self.engine.ledger.job(photos[0].job)
         saves = [key for key, node in graph.items() if "Save" in node["class_type"]]
         for photo in photos:
             file = job.source / photo.path
@@ -187,17 +189,18 @@ class FakeHost:
         for photo, data in contents:
             for node in [] if data.startswith(b"silent") else saves:
                 suffix = graph[node]["inputs"]["suffix"]
-                self._save(photo, node, job.target, suffix, data)
+                for _ in range(1 + data.startswith(b"twice")):
+                    self._save(photo, node, job.target, suffix, data)
         return State("done")
 
     def _save(self, photo, node: str, target: Path, suffix: str, data: bytes) -> None:
         stem, ending = os.path.splitext(photo.path)
-        path = f"{stem}{suffix}{ending}"
+        path, own = f"{stem}{suffix}{ending}", self.engine.own
 
         def write(announce) -> None:
             if self.is_full:
                 raise OSError(errno.ENOSPC, "There is no room")
-            write_file(target / path, data[::-1], announce, self.engine.own(photo.id, path))
+            write_file(target / path, data[::-1], announce, own(photo.id, path, node))
 
         self.writer.put(photo.id, node, path, write)
 

@@ -1,5 +1,6 @@
 """Photo jobs in a real host: from folder to folder, through kills, beside the user's prompts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import environment
 import numpy as np
 import pytest
-from client import Client
+from client import Client, PromptError
 from job_trials import (
     Jobs,
     contents,
@@ -63,6 +64,35 @@ def test_exif_name_and_tree_come_back(jobs, place):
 def test_the_same_again_is_skipped(jobs, place):
     number = jobs.start(graph(), place / "input" / "many", place / "output" / "many")
     assert jobs.wait(number)["counts"] == {"skipped": 500}
+
+
+def test_a_prompt_of_another_gets_no_photo_by_its_number(jobs, place):
+    source = place / "input" / "forged"
+    fill(source, 20)
+    number = jobs.start(graph(0.1), source, place / "output" / "forged")
+    photo = wait_for(lambda: list(jobs.photos(number, "done")))[0]
+    rows = json.dumps([photo["id"]])
+    for asker in ("", str(number), f"{number}:0"):
+        forged = graph()
+        forged["1"]["inputs"] |= {"job": asker, "rows": rows}
+        forged["3"]["inputs"] |= {"suffix": "_foreign", "replace": True}
+        with pytest.raises(PromptError, match="Only a running job"):
+            jobs.client.run(forged)
+    assert jobs.wait(number)["counts"] == {"done": 20}
+    assert not any("_foreign" in path for path in contents(place / "output" / "forged"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_nothing_follows_a_link_that_the_output_folder_became(jobs, place):
+    source, target, outside = place / "input" / "led", place / "output" / "led", place / "outside"
+    fill(source, 12)
+    outside.mkdir()
+    number = jobs.start(graph(0.1), source, target)
+    wait_for(lambda: settled(jobs.job(number)) >= 3)
+    target.rename(place / "kept")
+    target.symlink_to(outside)
+    assert jobs.wait(number)["counts"].get("failed", 0) >= 1
+    assert contents(outside) == {}
 
 
 def test_groups_share_a_prompt(jobs, place):

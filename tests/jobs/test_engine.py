@@ -15,7 +15,13 @@ from job_host import PART, FakeHost, graph, wait_until
 from restoreflow.jobs import dispatch
 from restoreflow.jobs.database import LedgerError
 from restoreflow.jobs.folders import FolderError
-from restoreflow.jobs.graph import GraphError, graph_hash, sees_photo
+from restoreflow.jobs.graph import (
+    GraphError,
+    graph_hash,
+    sees_photo,
+    with_photos,
+    without_photos,
+)
 from restoreflow.jobs.progress import latest, measures, page, progress
 from restoreflow.jobs.rows import Settings
 from restoreflow.jobs.scan import Found
@@ -183,6 +189,26 @@ def test_an_input_folder_that_is_away_pauses(start, place):
     assert counts(host, job) == {"done": 3}
 
 
+@pytest.mark.parametrize("is_remade", [False, True])
+def test_an_input_folder_that_goes_away_pauses(start, place, is_remade):
+    fill(place / "in", 20)
+    host = start(pace=0.01)
+    job = create(host, place, retries=0)
+    wait_until(lambda: counts(host, job).get("done", 0) >= 3)
+    (place / "in" / "p19.jpg").unlink()
+    (place / "in").rename(place / "away")
+    if is_remade:  # as the mount point that a drive leaves behind
+        (place / "in").mkdir()
+    assert "is not there any more" in ended(host, job, "paused").reason
+    assert counts(host, job).keys() == {"done", "waiting"}
+    if is_remade:
+        (place / "in").rmdir()
+    (place / "away").rename(place / "in")
+    host.engine.resume(job.id)
+    ended(host, job)
+    assert counts(host, job) == {"done": 19, "gone": 1}
+
+
 def test_a_dry_run_does_the_first_photos_and_the_job_skips_them(start, place):
     fill(place / "in", 8)
     host = start()
@@ -248,6 +274,25 @@ def test_a_job_deleted_while_it_runs(start, place):
         host.engine.resume(job.id)
 
 
+def test_a_job_deleted_while_it_scans_leaves_the_others_alone(start, place, monkeypatch):
+    fill(place / "in", 20)
+    host, look, deleted = start(pace=0.01), dispatch.scan, []
+
+    def scan(source: Path, *given, **more):
+        if source.name == "gone":
+            host.engine.delete(host.engine.ledger.jobs()[-1].id)
+            deleted.append(source)
+        return look(place / "in", *given, **more)
+
+    monkeypatch.setattr(dispatch, "scan", scan)
+    job = create(host, place)
+    wait_until(lambda: counts(host, job).get("done"))
+    host.engine.create("x", graph(), place / "gone", place / "out2")
+    ended(host, job)
+    assert deleted and counts(host, job) == {"done": 20}
+    assert host.engine.ledger.jobs() == [host.engine.ledger.job(job.id)]
+
+
 def test_a_prompt_taken_out_of_the_queue_pauses(start, place):
     fill(place / "in", 5)
     host = start()
@@ -276,8 +321,19 @@ def test_two_jobs_and_the_users_own_prompts(start, place):
         ended(host, job)
         assert counts(host, job) == {"done": 40}
     assert host.most <= 2 and len(files(place / "out2")) == 40
-    half = [entry for entry in host.order if entry != "foreign"][:40]
-    assert 12 <= half.count(jobs[0].id) <= 28
+    ours = [entry for entry in host.order if entry != "foreign"]
+    assert ours == [jobs[0].id] * 40 + [jobs[1].id] * 40, "each change may read all weights anew"
+
+
+def test_a_job_gets_its_turn_while_another_has_photos_left(start, place, monkeypatch):
+    monkeypatch.setattr(dispatch, "TURN", 0.02)
+    fill(place / "in", 40)
+    host = start(pace=0.002)
+    jobs = [create(host, place), create(host, place, out="out2")]
+    for job in jobs:
+        ended(host, job)
+    assert host.order[:40].count(jobs[1].id) >= 5
+    assert sum(a != b for a, b in zip(host.order, host.order[1:], strict=False)) < 60
 
 
 def test_a_full_disk_pauses_and_nothing_is_half_written(start, place):
@@ -325,6 +381,10 @@ def test_what_is_no_job_is_refused_in_a_sentence(start, place):
         with pytest.raises(GraphError, match=says) as error:
             host.engine.create("x", made, place / "in", place / "out")
         assert str(error.value).endswith(".") and "\n" not in str(error.value)
+    same = graph(saves=2)
+    same["11"]["inputs"]["suffix"] = "_0"
+    with pytest.raises(GraphError, match="a suffix of its own"):
+        host.engine.create("x", same, place / "in", place / "out")
     with pytest.raises(FolderError, match="another output folder"):
         create(host, place, out="in")
     assert host.engine._thread is None and not (place / "user" / "jobs.sqlite").exists()
@@ -348,7 +408,9 @@ def test_a_job_runs_what_saves_or_measures_only(start, place):
 
 
 def test_what_a_graph_is_told_by():
-    other = dict(reversed(graph(group=5, rows="[1, 2]").items()))
+    other = dict(reversed(with_photos(graph(group=5), "7:secret", [1, 2]).items()))
+    assert other["1"]["inputs"]["job"] == "7:secret"
+    assert without_photos(other) == graph(group=5)
     inputs = {"steps": 5.0, "image": ["1", 0], "model": ["3", 0]}
     other["2"] = {"inputs": inputs, "class_type": "Restore", "_meta": {}}
     assert graph_hash(other) == graph_hash(graph())
@@ -383,6 +445,33 @@ def test_measures_and_what_comes_next(start, place):
     ended(host, job)
 
 
+def test_photos_are_for_the_prompt_that_has_their_flights_secret(start, place):
+    fill(place / "in", 4)
+    host = start()
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: len(host.engine.flights.list()) == 2 and host.running)
+    flights = host.engine.flights
+    first, second = flights.list()
+    assert flights.are_for(first.asker, first.photos) and first.asker != second.asker
+    others = set(range(9)) - {*first.photos}
+    assert not any(flights.are_for(first.asker, [*first.photos, other]) for other in others)
+    for forged in ("", str(job.id), f"{job.id}:", second.asker):
+        assert not flights.are_for(forged, first.photos)
+    host.held.set()
+    ended(host, job)
+    assert not flights.are_for(first.asker, first.photos)
+
+
+def test_a_save_node_that_runs_twice_for_a_photo_fails_it(start, place):
+    fill(place / "in", 3, p1=b"twice")
+    host = start()
+    job = ended(host, create(host, place))
+    assert counts(host, job) == {"done": 2, "failed": 1}
+    (failed,) = page(host.engine.ledger, job.id, ["failed"])
+    assert "ran twice for one photo" in failed.error and host.attempts.count(["p1.jpg"]) == 1
+
+
 def test_one_process_has_the_jobs(start, place):
     fill(place / "in", 1)
     first, second = start(), start()
@@ -409,6 +498,28 @@ def test_a_ledger_that_cannot_be_written_pauses(start, place, monkeypatch):
     host.engine.resume(job.id)
     ended(host, job)
     assert counts(host, job) == {"done": 5} and len(files(place / "out")) == 5
+
+
+def test_an_engine_that_could_not_open_opens_later(start, place, monkeypatch):
+    fill(place / "in", 2)
+    host = start()
+    ledger = host.engine.ledger
+    job = ended(host, create(host, place))
+    host.engine.stop()
+    ledger.set_state(job.id, "running")
+
+    def full(*_: object):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(ledger, "recover", full)
+        with pytest.raises(sqlite3.OperationalError):
+            host.engine.open()
+    host.engine.pause(job.id)
+    assert ledger.job(job.id).state == "paused", "though nothing of it runs"
+    ledger.set_state(job.id, "running")
+    host.engine.open()
+    assert ledger.job(job.id).state == "interrupted"
 
 
 # Killed

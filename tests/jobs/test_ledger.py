@@ -178,7 +178,7 @@ def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     photo, neighbour = photos(ledger, job)
 
     def own(photo: Photo = photo, job: Job = job) -> str | None:
-        return ledger.outputs.own(photo, job, "a.10")
+        return ledger.outputs.own(photo, job, "a.10", "10")
 
     assert own() is None
     for data in (b"one", b"two"):
@@ -189,6 +189,7 @@ def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     for data in (b"one", b"two", b"three"):  # whichever of them the power left there
         (job.target / "a.10").write_bytes(data)
         assert own() == hashlib.sha256(data).hexdigest()
+    assert ledger.outputs.own(photo, job, "a.10", "11") is None  # nor is another node's
     assert own(neighbour) is None  # another photo's result is nobody's to replace
     assert own(photo, create(ledger, tmp_path, saving={"format": "PNG"})) is None
     (job.target / "a.10").write_bytes(b"a person's")
