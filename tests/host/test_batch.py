@@ -173,7 +173,7 @@ def own_home(host, tmp_path, monkeypatch) -> Path:
 
 @posix
 def test_killed_and_started_again_it_goes_on(own_home, photos):
-    names = [f"n{number}.png" for number in range(60)]
+    names = [f"n{number}.png" for number in range(400)]  # enough to be met at work
     make(photos, names)
     out = photos.parent / "out"
     for number, stroke in enumerate((signal.SIGKILL, signal.SIGINT), 1):
@@ -189,8 +189,8 @@ def test_killed_and_started_again_it_goes_on(own_home, photos):
         assert process.returncode == (130 if stroke == signal.SIGINT else -9)
         if stroke == signal.SIGINT:
             assert json.loads(said)["exit_code"] == 130
-        assert len(results(out)) < 62
+        assert len(results(out)) < 402
     summary = run(photos)
-    assert summary["job"] == 1 and summary["counts"] == {"done": 62, "failed": 1}
-    wanted = ["a_restored.png", "sub/b_restored.png", *(f"n{n}_restored.png" for n in range(60))]
+    assert summary["job"] == 1 and summary["counts"] == {"done": 402, "failed": 1}
+    wanted = ["a_restored.png", "sub/b_restored.png", *(f"n{n}_restored.png" for n in range(400))]
     assert results(out) == sorted(wanted)
