@@ -2,14 +2,14 @@
 
 import contextlib
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from loopback import running
 
 COMMIT = "c0" * 20
 TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
@@ -95,17 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def served(data: bytes) -> Iterator[Play]:
     """A server of one file."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.play = Play(f"http://127.0.0.1:{server.server_port}", data)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server.play
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(Handler, lambda url: Play(url, data)) as play:
+        yield play
 
 
 def alone(patch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from loopback import running
 from restoreflow.jobs.scan import natural_key, scan
 
 TOKEN = "0123456789abcdef" * 4
@@ -230,15 +230,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def playing(root: Path) -> Iterator[Play]:
     """A server with its folders below `root`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.play = Play(f"http://127.0.0.1:{server.server_port}", root)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
     try:
-        yield server.play
+        with running(Handler, lambda url: Play(url, root)) as play:
+            yield play
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         shutil.rmtree(root, ignore_errors=True)
