@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import queue
 import threading
@@ -10,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from .database import LedgerError
+from .photos import FULL
 
 Read = TypeVar("Read")
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class Reports(Protocol):

@@ -24,7 +24,8 @@ from ..jobs import token
 from ..jobs.database import LedgerError
 from ..jobs.folders import FolderError, command
 from ..jobs.graph import GraphError
-from ..jobs.photos import FULL, PhotoError
+from ..jobs.overlap import is_disk_full
+from ..jobs.photos import PhotoError
 from . import jobs
 
 TOKEN = "X-RestoreFlow-Token"
@@ -148,7 +149,7 @@ def guarded(
             status = next(STATUS[kind] for kind in STATUS if isinstance(error, kind))
             return _told(status, str(error))
         except (OSError, sqlite3.OperationalError) as error:
-            if getattr(error, "errno", None) not in FULL and "disk is full" not in str(error):
+            if not is_disk_full(error):
                 raise
             return _told(507, "The disk is full; make room and try again.")
 
