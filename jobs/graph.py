@@ -14,6 +14,8 @@ JOB_PHOTO = "RestoreFlowJobPhoto"
 SAVE = "RestoreFlowSaveRestoredPhoto"
 RUN_TIME = {"job", "rows", "group"}
 """The inputs of Job Photo that say which photos a prompt is for, and nothing of what is done."""
+LARGEST_GROUP = 64
+"""Photos that may share a prompt."""
 
 
 class GraphError(ValueError):

@@ -8,6 +8,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
+from ..jobs.graph import LARGEST_GROUP
 from . import host, jobs, photo_files
 from .photo_files import AS_SOURCE
 from .sockets import PHOTO
@@ -43,7 +44,7 @@ class JobPhoto(io.ComfyNode):
                     "group",
                     default=1,
                     min=1,
-                    max=64,
+                    max=LARGEST_GROUP,
                     tooltip="Photos of equal size that a job gives to the graph as one batch. "
                     "A failed group is tried again one by one.",
                 ),

@@ -25,8 +25,6 @@ from .calls import AS_IT_IS, Call, RefusedError, Stream, attachment
 
 LATEST = 12
 """Photos that are told with a job."""
-MOST_AT_ONCE = 64
-"""Photos in a group, as Job Photo says, too."""
 PREVIEWS = ThreadPoolExecutor(2, "photo previews")
 """Few at a time, because a huge photo takes half a gigabyte to be looked at."""
 STATES = (rows.WAITING, rows.QUEUED, rows.DONE, rows.FAILED, rows.SKIPPED, rows.GONE)
@@ -102,7 +100,7 @@ def _check_settings(graph: Prompt) -> None:
         if not isinstance(inputs, dict):
             raise RefusedError(400, f"The inputs of a node must be an object; got {inputs!r:.80}.")
         if kind == graphs.JOB_PHOTO and type(group := inputs.get("group")) is int:
-            _within("group", group, 1, MOST_AT_ONCE)
+            _within("group", group, 1, graphs.LARGEST_GROUP)
         if kind == graphs.SAVE and isinstance(suffix := inputs.get("suffix"), str):
             browsing.names(f"photo{suffix}.png", 1)
 
