@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pack  # noqa: F401 - makes restoreflow importable
+import parity_dot
 import parity_elir
 import parity_latent_pmrf
 import torch
@@ -257,6 +258,7 @@ KINDS: list[Kind] = [
         ),
         keys,
     ),
+    *parity_dot.KINDS,
     *parity_elir.KINDS,
     *parity_latent_pmrf.KINDS,
 ]
