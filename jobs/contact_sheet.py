@@ -61,7 +61,7 @@ def _parts(ledger: Ledger, job: Job, pictures: bool) -> Iterator[str]:
     yield from _section("Before and after", "<div class=sheet>", figures, "</div>")
     others = chain(made, rows(ledger, job.id, (WAITING, QUEUED, GONE)))
     listed = (_listed(row) for row in others)
-    yield from _table("Other photos", ("photo", "state", "result", "#"), listed)
+    yield from _table("Other photos", ("photo", "state", "result", "notes", "#"), listed)
     yield f"<footer>RestoreFlow, {_moment(time.time())}</footer><script>{SCRIPT}</script></html>\n"
 
 
@@ -103,12 +103,12 @@ def _head(job: Job, now: Progress) -> Iterator[str]:
         f"<i class={kind} style='flex-grow:{counts[kind]}'></i>" for kind in SHOWN if counts[kind]
     )
     tiles = "".join(_tile(kind, counts[kind], kind) for kind in SHOWN)
-    pace = now.seconds_per_photo
+    pace, limit = now.seconds_per_photo, job.settings.limit
     facts = {
         "photos": job.source,
         "results": job.target,
         "started": _moment(job.created),
-        "only": job.settings.limit and f"the first {job.settings.limit} photos",
+        "only": limit and (f"the first {limit} photos" if limit > 1 else "the first photo"),
         "reason": job.reason,
         "left out": job.left_out,
     }
@@ -146,7 +146,7 @@ def _measure(summary: Summary) -> str:
 def _listed(row: Row) -> str:
     results = BETWEEN.join(output.path for output in row.outputs)
     numbers = " · ".join(_numbers(row))
-    return _row((row.photo.path, row.photo.state, results, numbers), 1)
+    return _row((row.photo.path, row.photo.state, results, " ".join(row.notes), numbers), 1)
 
 
 def _figure(job: Job, row: Row) -> str:
@@ -161,10 +161,12 @@ def _figure(job: Job, row: Row) -> str:
     )
     both = bool(before and after)
     slider = "<input type=range value=50 aria-label='how much is shown of before'>" if both else ""
-    notes = "".join(f"<small>{_text(note)}</small>" for note in (*results, *_numbers(row)))
+    lines = "".join(
+        f"<small>{_text(line)}</small>" for line in (*results, *_numbers(row), *row.notes)
+    )
     return (
         f"<figure><div class='pair{'' if both else ' alone'}'>{images}{slider}</div>"
-        f"<figcaption>{_text(row.photo.path)}{notes}</figcaption></figure>"
+        f"<figcaption>{_text(row.photo.path)}{lines}</figcaption></figure>"
     )
 
 

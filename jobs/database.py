@@ -16,11 +16,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .scan import folded, stem
+
 CACHE_KIB = 256
 """Of each connection; the host's threads hold many, and the system caches the file anyway."""
-VERSION = 1
-MIGRATIONS: dict[int, str] = {}
-"""The statements that lead from a version to the next one."""
+VERSION = 2
+MIGRATIONS: dict[int, str] = {
+    1: """
+ALTER TABLE photo ADD COLUMN stem TEXT NOT NULL DEFAULT '';
+UPDATE photo SET stem = stem(path);
+CREATE INDEX photo_stem ON photo (job, stem);
+ALTER TABLE output ADD COLUMN folded TEXT NOT NULL DEFAULT '';
+UPDATE output SET folded = folded(path);
+CREATE INDEX output_folded ON output (folded);
+CREATE TABLE note (
+    photo INTEGER NOT NULL REFERENCES photo (id) ON DELETE CASCADE,
+    node TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (photo, node, text)
+) WITHOUT ROWID;
+"""
+}
+"""The statements that lead from a version to the next one; they may call `stem` and `folded`."""
 
 SCHEMA = """
 CREATE TABLE job (
@@ -58,10 +75,12 @@ CREATE TABLE photo (
     finished REAL,
     error TEXT,
     scan INTEGER NOT NULL,
+    stem TEXT NOT NULL DEFAULT '',  -- of the path: results of photos that share it may share a name
     UNIQUE (job, place)
 );
 CREATE INDEX photo_state ON photo (job, state, attempts, place, size);  -- all that counting reads
 CREATE INDEX photo_finished ON photo (job, finished) WHERE finished IS NOT NULL;
+CREATE INDEX photo_stem ON photo (job, stem);
 CREATE TABLE output (
     photo INTEGER NOT NULL REFERENCES photo (id) ON DELETE CASCADE,
     node TEXT NOT NULL,
@@ -71,14 +90,22 @@ CREATE TABLE output (
     size INTEGER,
     mtime_ns INTEGER,
     state TEXT NOT NULL,  -- announced | done | old, of an attempt before the present one
+    folded TEXT NOT NULL DEFAULT '',  -- the path, as a disk may have it that knows no case
     PRIMARY KEY (photo, node)
 ) WITHOUT ROWID;
 CREATE INDEX output_path ON output (path);
+CREATE INDEX output_folded ON output (folded);
 CREATE TABLE measure (
     photo INTEGER NOT NULL REFERENCES photo (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
     value REAL,  -- not a number is NULL
     PRIMARY KEY (photo, name)
+) WITHOUT ROWID;
+CREATE TABLE note (
+    photo INTEGER NOT NULL REFERENCES photo (id) ON DELETE CASCADE,
+    node TEXT NOT NULL,  -- which wrote what could not hold it all, or none: the reading
+    text TEXT NOT NULL,
+    PRIMARY KEY (photo, node, text)
 ) WITHOUT ROWID;
 """
 
@@ -149,6 +176,8 @@ class Database:
             factory=Connection,
         )
         connection.row_factory = sqlite3.Row
+        for function in (folded, stem):
+            connection.create_function(function.__name__, 1, function, deterministic=True)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB}")

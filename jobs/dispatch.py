@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
+from stat import S_ISDIR
 
 from . import graph as graphs
 from .database import LedgerError
@@ -17,7 +18,7 @@ from .flight import WINDOW, Flight, Flights
 from .ledger import Ledger
 from .port import Photos, Port, RefusedError, State
 from .rows import FINISHED, PAUSED, STOPPED, Job, Photo
-from .scan import scan
+from .scan import Found, scan, stem
 
 BATCH = 500
 """Files that a scan enters at once, before photos get their turn again."""
@@ -38,6 +39,8 @@ class Run:
     scanning: Iterator[None] | None
     folder: tuple[int, int] | None
     """Which folder its photos are in; a name alone may be an empty mount point by now."""
+    disk: int | None
+    """Which one its results go to, for the same reason."""
     turn: int = 0
     """When its last turn began; the job that waited longest is next."""
 
@@ -63,7 +66,8 @@ class Dispatcher:
     def admit(self, job: Job) -> None:
         """Run a job, beginning with a look at what its folder holds now."""
         self._unsaid.pop(job.id, None)
-        self.runs[job.id] = Run(job, self._scan(job), _identity(job.source))
+        disk = (_identity(job.target) or (None,))[0]
+        self.runs[job.id] = Run(job, self._scan(job), _identity(job.source), disk)
         self.flights.wake()
 
     def halt(self, job: int, state: str, reason: str | None = None, withdraw: str = "all") -> None:
@@ -80,21 +84,52 @@ class Dispatcher:
                 self.ledger.set_state(job, *said)
                 self._unsaid.pop(job, None)
 
+    def as_said(self, job: Job) -> Job:
+        """A job in the state that it is in, though the ledger may not know it yet."""
+        state, reason = self._unsaid.get(job.id, (job.state, job.reason))
+        return replace(job, state=state, reason=reason)
+
     def fail(self, photo: Photo, job: Job, reason: str, final: bool = False) -> None:
         """A photo's attempt failed; one whose file was removed meanwhile is gone, not failed.
 
-        If the whole folder went away, the photo waits, and the job pauses until it is back.
+        If a whole folder went away, the photo waits, and the job pauses until it is back.
         """
-        run = self.runs.get(job.id)
-        if os.path.lexists(job.source / photo.path):
-            self.ledger.fail(photo.id, reason, 0 if final else job.settings.retries)
-        elif run and run.folder == _identity(job.source):
+        is_gone = _is_gone(job.source / photo.path)
+        if why := self._source_trouble(job, is_gone) or self.target_trouble(job, not final):
+            self.hold_up(photo, why)
+        elif is_gone:
             self.ledger.leave(photo.id)
         else:
-            self.ledger.take_back([photo.id])
-            if run:
-                why = f"{job.source} is not there any more: bring it back and resume."
-                self.halt(job.id, PAUSED, why, "waiting")
+            self.ledger.fail(photo.id, reason, 0 if final else job.settings.retries)
+
+    def hold_up(self, photo: Photo, reason: str) -> None:
+        """A photo could not be done for no fault of its own: it waits, and its job pauses."""
+        if photo.job in self.runs:
+            self.halt(photo.job, PAUSED, reason, "waiting")
+        self.ledger.take_back([photo.id])
+
+    def _source_trouble(self, job: Job, is_gone: bool) -> str | None:
+        run = self.runs.get(job.id)
+        is_away = _identity(job.source) != run.folder if run else is_gone
+        return f"{job.source} is not there any more: bring it back and resume." if is_away else None
+
+    def target_trouble(self, job: Job, has_failed: bool = False) -> str | None:
+        """Why nothing can be written into a job's folder now, if it is so; a sentence.
+
+        Args:
+            has_failed: whether something may not have been writable, so that rights are worth
+                asking for, of which not all disks tell the truth.
+        """
+        run, found = self.runs.get(job.id), _identity(job.target)
+        if found is None:
+            return f"{job.target} is not there: bring its disk back, or make it anew, and resume."
+        if os.path.realpath(job.target) != str(job.target):
+            return f"{job.target} leads elsewhere by a link now: put the folder back and resume."
+        if run and run.disk not in (None, found[0]):
+            return f"{job.target} is on another disk now: bring the one before back and resume."
+        if has_failed and not os.access(job.target, os.W_OK):
+            return f"Nothing can be written into {job.target}: see to its rights and resume."
+        return None
 
     def step(self, look_at_all: bool = False) -> bool:
         """Do what can be done now; whether there is more to do at once.
@@ -131,6 +166,9 @@ class Dispatcher:
 
     def _scan(self, job: Job) -> Iterator[None]:
         """Bring the ledger up to what is in the folders, a batch at each step."""
+        if why := self.target_trouble(job):  # before what lay there is taken for deleted
+            self.halt(job.id, PAUSED, why)
+            return
         number = self.ledger.begin_scan(job.id)
         troubles: list[tuple[str, str]] = []
         found = scan(
@@ -139,8 +177,7 @@ class Dispatcher:
             without=job.target,
             trouble=lambda path, why: troubles.append((path, why)),
         )
-        found = islice(found, job.settings.limit)
-        while batch := list(islice(found, BATCH)):
+        for batch in _batches(islice(found, job.settings.limit)):
             self.ledger.merge(job.id, number, batch)
             yield
         if (why := dict(troubles).get(".")) is not None:
@@ -294,11 +331,41 @@ def _identity(folder: Path) -> tuple[int, int] | None:
         status = folder.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if S_ISDIR(status.st_mode) else None
+
+
+def _is_gone(file: Path) -> bool:
+    """Whether there is no file of that name; a disk that does not answer knows nothing of it."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Parts of what was found, some BATCH each, that leave together what may get one name."""
+    batch: list[Found] = []
+    for _, alike in groupby(found, _neighbourhood):
+        batch += alike
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _neighbourhood(found: Found) -> tuple[str, str]:
+    """A photo's folder, and its name to the first dot, by which it lies beside those alike."""
+    folder, _, name = stem(found.path).rpartition("/")
+    return folder, name.partition(".")[0]
 
 
 def _left_out(troubles: Sequence[tuple[str, str]]) -> str | None:
     if not troubles:
         return None
     shown = "; ".join(f"{path}: {why}" for path, why in troubles[:5])
-    return f"{len(troubles)} things were left out: {shown}{' ...' if troubles[5:] else ''}."
+    count = f"{len(troubles)} things were" if troubles[1:] else "1 thing was"
+    return f"{count} left out: {shown}{' ...' if troubles[5:] else ''}."

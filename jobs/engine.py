@@ -7,10 +7,9 @@ happens. A photo is done when the last of its outputs is, whatever its prompt do
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from .dispatch import Dispatcher
 from .flight import Flights
 from .folders import FolderError
 from .ledger import Ledger
+from .overlap import is_disk_full
+from .photos import HeldUpError, PhotoError
 from .port import Photos, Port
 from .rows import CANCELLED, FINISHED, PAUSED, RUNNING, Job, Settings
-from .scan import ignore
+from .scan import are_same, ignore
 from .workflow import Prompt
 
 POLL = 0.5
@@ -38,6 +39,7 @@ class Engine:
     Args:
         clock: the time in seconds since 1970.
         prefetch: called with the photos that the host will ask for next, whenever that changes.
+        drop: where photos are put by others than jobs, and may be left half-written.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Engine:
         photos: Photos,
         clock: Callable[[], float] = time.time,
         prefetch: Callable[[Sequence[int]], None] = ignore,
+        drop: Path | None = None,
     ) -> None:
+        self.drop = drop
         self.ledger, self.photos, self.clock, self.prefetch = ledger, photos, clock, prefetch
         self.flights = Flights()
         self.dispatcher = Dispatcher(ledger, port, photos, self.flights, clock)
@@ -76,11 +80,20 @@ class Engine:
                 self._alone.release()
                 self._alone = None
                 raise
-            for target in targets | {job.target for job in interrupted}:
-                self.photos.delete_leftovers(target)
+            left_in = targets | {job.target for job in interrupted} | {self.drop}
+            self._tidy(left_in - {None})
             for job in interrupted:
                 if job.settings.auto_resume:
                     self.resume(job.id)
+
+    def _tidy(self, folders: Collection[Path]) -> None:
+        """Have leftovers deleted, beside all else: to look through a folder may take minutes."""
+
+        def tidy() -> None:
+            for folder in folders:
+                self.photos.delete_leftovers(folder)
+
+        threading.Thread(target=tidy, name="photo leftovers", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread; jobs that ran are interrupted when an engine opens next."""
@@ -115,13 +128,13 @@ class Engine:
 
         Raises:
             GraphError: no job can be made of the graph.
-            FolderError: both folders are the same.
+            FolderError: results would come among the photos, or there is no room for them.
             LedgerError: another process has these jobs.
         """
         graphs.check(graph)
-        if os.path.realpath(source) == os.path.realpath(target):
-            raise FolderError("Results cannot go among the photos; choose another output folder.")
+        _expect_apart(source, target)
         self.open()
+        _make(target)
         settings = replace(settings or Settings(), group=graphs.group_of(graph))
         graph = graphs.needed(graph)
         job = self.ledger.create(name, graph, source, target, settings, workflow)
@@ -148,16 +161,29 @@ class Engine:
             if forgive:
                 self.ledger.forgive(job)
             self.ledger.set_state(job, RUNNING)
+            self._tidy([found.target])  # a disk that was away may have taken a half-written file
             self._run(found)
+
+    def job(self, number: int) -> Job:
+        """A job as it is now; the ledger's own word may be older, as while the disk is full.
+
+        Raises:
+            LedgerError: there is none of that number.
+        """
+        return self.dispatcher.as_said(self.ledger.job(number))
+
+    def jobs(self) -> list[Job]:
+        """All jobs as they are now, the oldest first."""
+        return [self.dispatcher.as_said(job) for job in self.ledger.jobs()]
 
     def pause(self, job: int, reason: str | None = None, now: bool = False) -> None:
         """Queue no more of a job's photos; what runs is finished, or cancelled if it is `now`."""
-        if job in self.dispatcher.runs or self.ledger.job(job).state == RUNNING:
+        if job in self.dispatcher.runs or self.job(job).state == RUNNING:
             self.dispatcher.halt(job, PAUSED, reason, "all" if now else "waiting")
 
     def cancel(self, job: int) -> None:
         """End a job, also what runs of it; one that has ended stays as it is."""
-        if self.ledger.job(job).state not in (FINISHED, CANCELLED):
+        if self.job(job).state not in (FINISHED, CANCELLED):
             self.dispatcher.halt(job, CANCELLED)
 
     def delete(self, job: int) -> None:
@@ -171,21 +197,33 @@ class Engine:
         """The photos that the host will ask for next, in that order."""
         return self.flights.upcoming()
 
-    def opened(self, photo: int, sha256: str, width: int, height: int) -> None:
-        """A photo was read, with that content and upright size."""
+    def opened(
+        self, photo: int, sha256: str, width: int, height: int, notes: Sequence[str] = ()
+    ) -> None:
+        """A photo was read, with that content and upright size, and but for what the notes say."""
         self.flights.opened(photo, self.clock())
         with self.ledger.database.writing():
             self.ledger.set_content(photo, sha256)
             self.ledger.set_size(photo, width, height)
+            self.ledger.outputs.note(photo, "", notes)
 
-    def own(self, photo: int, path: str, node: str) -> str | None:
-        """The sha256 of the file of that name in the output folder, if the job may replace it.
+    def own(self, photo: int, path: str, node: str) -> bool:
+        """Whether the file of that name in the output folder is the job's own, to be replaced.
 
         Args:
             node: the Save node that asks, which may replace only what it made itself.
+
+        Raises:
+            HeldUpError: nothing may be written into that folder now.
+            PhotoError: it is the result of another photo of the job, or of another node.
         """
         row = self.ledger.photo(photo)
-        return self.ledger.outputs.own(row, self.ledger.job(row.job), path, node)
+        job = self.ledger.job(row.job)
+        if why := self.dispatcher.target_trouble(job):
+            raise HeldUpError(None, why)
+        if rival := self.ledger.outputs.rival(row, job, path, node):
+            raise PhotoError(f"{path} is the result of {rival} already: choose another suffix.")
+        return self.ledger.outputs.own(row, job, path, node)
 
     def writing(self, photo: int, node: str) -> None:
         """A Save node leaves an output to the background; `written` must follow.
@@ -198,14 +236,19 @@ class Engine:
             self.failed(photo, reason, final=True)
             raise ValueError(reason)
 
-    def announce(self, photo: int, node: str, path: str, sha256: str) -> None:
+    def announce(
+        self, photo: int, node: str, path: str, sha256: str, notes: Sequence[str] = ()
+    ) -> None:
         """A file, complete and on the disk, is about to get that name in the output folder.
+
+        Args:
+            notes: what it cannot hold of its photo, each a sentence.
 
         Raises:
             LedgerError: the job was deleted, and the file is wanted no more.
         """
         self.ledger.photo(photo)
-        self.ledger.outputs.announce(photo, node, path, sha256)
+        self.ledger.outputs.announce(photo, node, path, sha256, notes)
 
     def saved(self, photo: int, node: str) -> None:
         """The announced file has its name."""
@@ -224,12 +267,10 @@ class Engine:
         self.dispatcher.fail(row, self.ledger.job(row.job), reason, final)
         self.flights.settled([photo])
 
-    def disk_full(self, photo: int, reason: str) -> None:
-        """There is no room for a photo's output: its job pauses, and the photo waits."""
-        job = self.ledger.photo(photo).job
-        self.ledger.take_back([photo])
+    def held_up(self, photo: int, reason: str) -> None:
+        """Nothing can be written now, as on a full disk: its job pauses, and the photo waits."""
+        self.dispatcher.hold_up(self.ledger.photo(photo), reason)
         self.flights.settled([photo])
-        self.pause(job, reason)
 
     # The thread
 
@@ -261,6 +302,38 @@ class Engine:
             if not more:
                 due = any(flight.is_due for flight in self.flights.in_host())
                 wait = SOON if self.flights.wait(wait if due else POLL) else min(2 * wait, POLL)
+
+
+def _expect_apart(source: Path, target: Path) -> None:
+    """Let folders pass of which no result comes to lie among the photos.
+
+    An output folder inside of the other one is passed over when photos are looked for. One around
+    it would have the folders of photos mirrored beside, and at worst into, the photos' own.
+
+    Raises:
+        FolderError: they are others.
+    """
+    if any(are_same(folder, target) for folder in (source, *source.parents)):
+        raise FolderError(
+            f"The photos of {source} lie in {target} themselves, where results would come among "
+            "them: choose another output folder."
+        )
+
+
+def _make(target: Path) -> None:
+    """Make a job's output folder: from now on, it is not there only if its disk is away.
+
+    Raises:
+        FolderError: it cannot be made.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise FolderError(
+            f"{target} cannot be made ({error.strerror}): choose another output folder."
+        ) from error
 
 
 def _held(file: Path):

@@ -14,7 +14,7 @@ from . import graph as graphs
 from .database import Database, LedgerError
 from .outputs import Outputs
 from .rows import INTERRUPTED, RUNNING, Job, Photo, Settings
-from .scan import Found, natural_key
+from .scan import Found, natural_key, stem
 from .workflow import Prompt
 
 CRASHES = 10
@@ -55,7 +55,8 @@ class Ledger:
             GraphError: no job can be made of the graph.
         """
         graphs.check(graph)
-        likeness = graphs.digest([graphs.graph_hash(graph), str(target), settings.saving])
+        # The third part held settings once; jobs of then are still recognised by it.
+        likeness = graphs.digest([graphs.graph_hash(graph), str(target), {}])
         with self.database.writing() as connection:
             number = connection.execute(
                 "INSERT INTO job (created, state, name, graph, workflow, source, target, settings,"
@@ -105,7 +106,10 @@ class Ledger:
 
     def merge(self, job: int, scan: int, found: Iterable[Found]) -> None:
         """Enter photos that were found: a new or changed one waits, another stays as it was."""
-        rows = [(job, f.path, natural_key(f.path), f.size, f.mtime_ns, scan) for f in found]
+        rows = [
+            (job, f.path, natural_key(f.path), f.size, f.mtime_ns, scan, stem(f.path))
+            for f in found
+        ]
         with self.database.writing() as connection:
             connection.executemany(MERGE, rows)
 
@@ -137,6 +141,14 @@ class Ledger:
         return self._rows(
             "SELECT count(*) FROM photo WHERE job = ? AND place < ?", photo.job, photo.place
         ).fetchone()[0]
+
+    def siblings(self, photo: Photo) -> list[str]:
+        """The paths of the job's other photos whose path is the same but for case and suffix."""
+        rows = self._rows(
+            "SELECT path FROM photo WHERE job = ? AND stem = ? AND id <> ?",
+            photo.job, stem(photo.path), photo.id,
+        )  # fmt: skip
+        return [path for (path,) in rows]
 
     def waiting(self, job: int, count: int) -> list[Photo]:
         """The next photos: in their order, but one that failed before after all others."""
@@ -241,8 +253,8 @@ class Ledger:
 
 # A changed file waits; its outputs stay known, for if it was only touched nothing is to be done.
 MERGE = """
-INSERT INTO photo (job, path, place, size, mtime_ns, scan, state)
-VALUES (?, ?, ?, ?, ?, ?, 'waiting')
+INSERT INTO photo (job, path, place, size, mtime_ns, scan, stem, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')
 ON CONFLICT (job, place) DO UPDATE SET
     scan = excluded.scan,
     state = CASE WHEN state = 'queued' OR (state <> 'gone' AND size = excluded.size
@@ -268,7 +280,8 @@ def _marks(values: Sequence[Any]) -> str:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    known = {column.name: row[column.name] for column in fields(Job)}
-    settings = Settings(**json.loads(row["settings"]))
-    known["graph"], known["settings"] = json.loads(row["graph"]), settings
-    return Job(**{**known, "source": Path(row["source"]), "target": Path(row["target"])})
+    told = json.loads(row["settings"])  # an older version's may hold more
+    settings = Settings(**{one.name: told[one.name] for one in fields(Settings)})
+    folders = {"source": Path(row["source"]), "target": Path(row["target"])}
+    known = {**dict(row), **folders, "settings": settings, "graph_text": row["graph"]}
+    return Job(**{one.name: known[one.name] for one in fields(Job)})

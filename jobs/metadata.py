@@ -20,7 +20,10 @@ PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 IPTC_RESOURCE = 0x0404  # of the resources that Photoshop keeps in a file
 LARGEST_SEGMENT = 65533  # bytes of a JPEG segment, beside its length
 NAMESPACE = "https://github.com/restoreflow/restoreflow/xmp/1.0/"
-"""Of the XMP properties that hold a graph, one for each text: `prompt` and `workflow`."""
+"""Of the XMP properties that hold a graph, one for each text of GRAPH_KEYS."""
+GRAPH_KEYS = ("prompt", "workflow")
+"""Of the texts that ComfyUI writes. Those of a source are dropped: they say how that one was made,
+and would pass for how the result was."""
 
 DIRECTORY_TAGS = (34665, 34853)  # EXIF's own and the GPS directory
 DESCRIPTIVE_TAGS = (
@@ -95,19 +98,20 @@ def _drop_thumbnail(data: bytearray, order: str, first: int) -> None:
 
 
 def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
-    """An XMP packet for upright pixels, texts added as properties of our own; None if empty.
+    """An XMP packet for upright pixels, texts in place of those before; None if there is nothing.
 
     Raises:
         ValueError: texts cannot be added, because the packet is no XMP in UTF-8.
     """
+    older = rb'<rdf:Description rdf:about="" xmlns:restoreflow=.*?</rdf:Description>'
+    xmp = xmp and re.sub(older, b"", xmp, flags=re.DOTALL)
     xmp = xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
     if not texts:
         return xmp
     ours = _description(texts)
     if xmp is None:
         return _packet(ours)
-    older = rb'<rdf:Description rdf:about="" xmlns:restoreflow=.*?</rdf:Description>'
-    head, end, rest = re.sub(older, b"", xmp, flags=re.DOTALL).rpartition(b"</rdf:RDF>")
+    head, end, rest = xmp.rpartition(b"</rdf:RDF>")
     if not end:
         raise ValueError("its XMP is not in UTF-8")
     return head + ours + end + rest

@@ -7,11 +7,13 @@ ends the process in between, the next one knows the file for the job's own, and 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .database import Database
 from .rows import Job, Photo
+from .scan import are_same, folded
 
 CHUNK = 1 << 20
 
@@ -45,16 +47,43 @@ class Outputs:
         )
         return [Output(*row) for row in rows]
 
-    def announce(self, photo: int, node: str, path: str, sha256: str) -> None:
-        """A file of that content is about to get that name; it is so said for good on return."""
+    def announce(
+        self, photo: int, node: str, path: str, sha256: str, notes: Sequence[str] = ()
+    ) -> None:
+        """A file of that content is about to get that name; it is so said for good on return.
+
+        Args:
+            notes: what the file cannot hold.
+        """
         with self.database.writing(durable=True) as connection:
             connection.execute(
-                "INSERT INTO output (photo, node, path, sha256, state) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (photo, node) DO UPDATE SET path = excluded.path,"
+                "INSERT INTO output (photo, node, path, folded, sha256, state)"
+                " VALUES (?, ?, ?, ?, ?, 'announced')"
+                " ON CONFLICT (photo, node) DO UPDATE SET"
+                " path = excluded.path, folded = excluded.folded,"
                 " before = CASE WHEN path = excluded.path THEN before || ' ' || sha256 ELSE '' END,"
                 " sha256 = excluded.sha256, state = excluded.state",
-                (photo, node, path, sha256, "announced"),
+                (photo, node, path, folded(path), sha256),
             )
+            self.note(photo, node, notes)
+
+    def note(self, photo: int, node: str, notes: Sequence[str]) -> None:
+        """What was lost of a photo on its way into a node's file, in place of what was said before.
+
+        Args:
+            node: none for what was lost when the photo was read.
+        """
+        with self.database.writing() as connection:
+            connection.execute("DELETE FROM note WHERE photo = ? AND node = ?", (photo, node))
+            rows = [(photo, node, text) for text in notes]
+            connection.executemany("INSERT OR IGNORE INTO note VALUES (?, ?, ?)", rows)
+
+    def notes(self, photo: int) -> list[str]:
+        """What was lost of a photo, each a sentence, and each once."""
+        rows = self.database.connection().execute(
+            "SELECT text FROM note WHERE photo = ? ORDER BY node, text", (photo,)
+        )
+        return list(dict.fromkeys(text for (text,) in rows))
 
     def commit(self, photo: int, node: str, seconds: float, now: float) -> bool:
         """An announced file has its name; whether that was the last one and the photo is done."""
@@ -84,8 +113,8 @@ class Outputs:
                 self._take_in(photo, output.node, file)
         return self._done(photo)
 
-    def own(self, photo: Photo, job: Job, path: str, node: str) -> str | None:
-        """The sha256 of the file of that name if it was made of this photo by a job of this kind.
+    def own(self, photo: Photo, job: Job, path: str, node: str) -> bool:
+        """Whether the file of that name was made of this photo by a job of this kind.
 
         Such a file may be replaced. Any other is a stranger's, also that of another graph, whose
         result is not lost because a knob was turned, or of another photo (a.jpg beside a.png).
@@ -100,8 +129,29 @@ class Outputs:
             (path, photo.place, job.likeness, node),
         )
         known = {sha256 for row in rows for sha256 in (row["sha256"], *row["before"].split())}
-        found = sha256_of(job.target / path) if known else None
-        return found if found in known else None
+        return bool(known) and sha256_of(job.target / path) in known
+
+    def path(self, photo: int, node: str) -> str | None:
+        """Where a node has announced a photo's file last, if it ever did."""
+        found = self.database.connection().execute(
+            "SELECT path FROM output WHERE photo = ? AND node = ?", (photo, node)
+        ).fetchone()  # fmt: skip
+        return found and found["path"]
+
+    def rival(self, photo: Photo, job: Job, path: str, node: str) -> str | None:
+        """The other photo of the job that has that name for a result, or this one for another.
+
+        A name in another case is the same where the disk says so.
+        """
+        rows = self.database.connection().execute(
+            "SELECT output.path, photo.path AS source FROM output JOIN photo ON photo.id = photo"
+            " WHERE folded = ? AND job = ? AND NOT (photo.id = ? AND node = ?)",
+            (folded(path), job.id, photo.id, node),
+        )
+        for row in rows:
+            if row["path"] == path or are_same(job.target / row["path"], job.target / path):
+                return row["source"]
+        return None
 
     def earlier(self, photo: Photo, job: Job) -> int | None:
         """The photo whose outputs are what this one's would be, all of them still as they were.
@@ -138,9 +188,14 @@ class Outputs:
             )
             connection.execute("DELETE FROM output WHERE photo = ?", (photo,))
             connection.execute(
-                f"INSERT INTO output ({OUTPUT}) SELECT ?, node, path, sha256, size, mtime_ns, state"
+                f"INSERT INTO output ({OUTPUT}, folded)"
+                " SELECT ?, node, path, sha256, size, mtime_ns, state, folded"
                 " FROM output WHERE photo = ?",
                 (photo, earlier),
+            )
+            connection.execute("DELETE FROM note WHERE photo = ?", (photo,))
+            connection.execute(
+                "INSERT INTO note SELECT ?, node, text FROM note WHERE photo = ?", (photo, earlier)
             )
 
     def is_whole(self, photo: int, job: Job) -> bool:

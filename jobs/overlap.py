@@ -6,23 +6,29 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from .database import LedgerError
-from .photos import FULL
+from .photos import FULL, DiskError, HeldUpError
 
 Read = TypeVar("Read")
+Announce = Callable[[str, str, Sequence[str]], None]
+"""Told, right before a file gets its name, its path below the output folder with `/`, its sha256
+and what it cannot hold; what this raises must leave the name alone."""
 
 
 class Reports(Protocol):
     """Whom the writer tells what became of a photo: the engine."""
 
     def writing(self, photo: int, node: str) -> None: ...
-    def announce(self, photo: int, node: str, path: str, sha256: str) -> None: ...
+    def announce(
+        self, photo: int, node: str, path: str, sha256: str, notes: Sequence[str] = ()
+    ) -> None: ...
     def saved(self, photo: int, node: str) -> None: ...
     def written(self, photo: int, node: str) -> None: ...
     def failed(self, photo: int, reason: str, final: bool = False) -> None: ...
-    def disk_full(self, photo: int, reason: str) -> None: ...
+    def held_up(self, photo: int, reason: str) -> None: ...
 
 
 class Writer:
@@ -38,22 +44,14 @@ class Writer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def put(
-        self, photo: int, node: str, path: str, write: Callable[[Callable[[str], None]], object]
-    ) -> None:
-        """Leave an output to the background.
-
-        Args:
-            path: the output's, below the output folder, with `/`.
-            write: writes the file, calling its argument with the sha256 right before the file gets
-                its name; what that call raises must leave the name alone.
-        """
+    def put(self, photo: int, node: str, write: Callable[[Announce], object]) -> None:
+        """Leave an output to the background, where `write` writes the file."""
         self.reports.writing(photo, node)
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="photo writer", daemon=True)
                 self._thread.start()
-        self._queue.put(lambda: self._write(photo, node, path, write))
+        self._queue.put(lambda: self._write(photo, node, write))
 
     def close(self) -> None:
         """Write what waits, and end."""
@@ -67,12 +65,10 @@ class Writer:
         while (task := self._queue.get()) is not None:
             task()
 
-    def _write(
-        self, photo: int, node: str, path: str, write: Callable[[Callable[[str], None]], object]
-    ) -> None:
+    def _write(self, photo: int, node: str, write: Callable[[Announce], object]) -> None:
         reports = self.reports
         try:
-            write(lambda sha256: reports.announce(photo, node, path, sha256))
+            write(partial(reports.announce, photo, node))
             reports.saved(photo, node)
         except Exception as error:
             self._tell(photo, error)
@@ -81,15 +77,19 @@ class Writer:
 
     def _tell(self, photo: int, error: Exception) -> None:
         try:
-            if is_disk_full(error):
-                self.reports.disk_full(photo, _sentence(error))
+            if isinstance(error, HeldUpError) or is_disk_full(error):
+                self.reports.held_up(photo, _sentence(error))
             else:
-                # What a ValueError says of the photo or its place is as true at the next attempt.
-                self.reports.failed(photo, _sentence(error), isinstance(error, ValueError))
+                self.reports.failed(photo, _sentence(error), is_final(error))
         except LedgerError:  # its job was deleted
             pass
         except Exception:  # the ledger cannot be written: it stays queued until resumed
             logging.getLogger(__name__).exception("photo %s cannot be recorded", photo)
+
+
+def is_final(error: Exception) -> bool:
+    """Whether another attempt must fail, too: what a ValueError says of a photo stays true."""
+    return isinstance(error, ValueError) and not isinstance(error, DiskError)
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -54,4 +54,4 @@ class Photos(Protocol):
         """A photo's width and height as it is seen, from the file's head; asked for groups only."""
 
     def delete_leftovers(self, folder: Path) -> int:
-        """Delete the temporary files of writers that died; nobody is writing there."""
+        """Delete the temporary files of writers that died, while this process writes there."""

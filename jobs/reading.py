@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,13 +19,14 @@ from .metadata import (
     DESCRIPTIVE_TAGS,
     DIRECTORY_TAGS,
     EXIF_HEADER,
+    GRAPH_KEYS,
     IPTC_RESOURCE,
     XMP_HEADER,
     fitted_exif,
     whole_xmp,
 )
 from .samples import unit, values_of
-from .source import FORMATS, SUFFIXES, Photo, PhotoError, Source
+from .source import FORMATS, SUFFIXES, DiskError, Photo, PhotoError, Source
 
 PLUGINS = {
     "HEIF": "run `pip install pillow-heif` in ComfyUI's Python",
@@ -35,6 +38,7 @@ LIMIT_PIXELS = 178_956_970
 """A larger picture is taken for a decompression bomb: Pillow's own limit."""
 SLACK = 1 / 255  # beyond sRGB, before a note says so
 ORIENTATION, IPTC_TAG, COMPRESSION_TAG = 0x0112, 33723, 259
+PHOTOSHOP_TAGS = {34377, 37724}  # of a TIFF: what Photoshop keeps beside the picture, and layers
 TURNS: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda rows: rows[:, ::-1],
     3: lambda rows: rows[::-1, ::-1],
@@ -57,19 +61,24 @@ def read(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Photo:
 
     Raises:
         PhotoError: it is empty, cut off, damaged, too large, not what its name says, or of a kind
-            that is not read; or the file cannot be opened.
+            that is not read.
+        DiskError: the disk does not give it, which may pass.
     """
     notes: list[str] = []
-    with opened(path, limit_pixels) as image:
+    with opened(path, limit_pixels):
+        content = path.read_bytes()  # once, so that the sha256 is of what is decoded
+    with opened(path, limit_pixels, content) as image:
         if (pictures := getattr(image, "n_frames", 1)) > 1:
             notes.append(f"The file holds {pictures} pictures; the first one was read.")
             image.seek(0)
-        values, alpha = values_of(path, image, notes)
-        source = _source(path, image, values, notes)
+        values, alpha = values_of(path.name, content, image, notes)
+        source = _source(content, image, values, notes)
         turn = TURNS.get(orientation_of(image, source.exif, notes), lambda rows: rows)
     pixels, icc = in_srgb(unit(turn(values), notes), source.icc, notes)
     alpha = None if alpha is None else np.ascontiguousarray(unit(turn(alpha), notes))
-    return Photo(np.ascontiguousarray(pixels), alpha, replace(source, icc=icc), tuple(notes))
+    sha256 = hashlib.sha256(content).hexdigest()
+    source = replace(source, icc=icc)
+    return Photo(np.ascontiguousarray(pixels), alpha, source, sha256, tuple(notes))
 
 
 def size(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[int, int]:
@@ -85,8 +94,12 @@ def size(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
-    """The file's picture; whatever is wrong with it while it is used becomes a PhotoError."""
+def opened(path: Path, limit_pixels: int, content: bytes | None = None) -> Iterator[Image.Image]:
+    """The file's picture; whatever is wrong with it while it is used becomes a PhotoError.
+
+    Args:
+        content: of the file, if it was read already.
+    """
     name, suffix = path.name, path.suffix.lower()
     if not readable(path):
         raise PhotoError(f"{name} is no photo by its name: expected {', '.join(sorted(SUFFIXES))}.")
@@ -98,7 +111,8 @@ def opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
     try:
         if not path.stat().st_size:
             raise PhotoError(f"{name} is empty: copy it again from where it came.")
-        with Image.open(path, formats=_known()) as image:
+        file = path if content is None else io.BytesIO(content)
+        with Image.open(file, formats=_known()) as image:
             found = "JPEG" if image.format == "MPO" else image.format
             if found != expected:
                 raise PhotoError(
@@ -124,8 +138,8 @@ def opened(path: Path, limit_pixels: int) -> Iterator[Image.Image]:
         ) from error
     except Exception as error:  # damaged bytes meet decoders with errors of every kind
         if isinstance(error, OSError) and error.errno:
-            raise PhotoError(
-                f"{name} cannot be opened ({error.strerror}): look at the file and its folder."
+            raise DiskError(
+                f"{name} cannot be read ({error.strerror}): look at the file and its folder."
             ) from error
         raise PhotoError(
             f"{name} is damaged or cut off ({' '.join(str(error).split()).rstrip('.')}): "
@@ -144,7 +158,7 @@ def _known() -> tuple[str, ...]:
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def _source(path: Path, image: Image.Image, values: np.ndarray, notes: list[str]) -> Source:
+def _source(content: bytes, image: Image.Image, values: np.ndarray, notes: list[str]) -> Source:
     """What a loaded picture's file holds beside its pixels."""
     info, tags = image.info, getattr(image, "tag_v2", {})
     segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
@@ -153,10 +167,12 @@ def _source(path: Path, image: Image.Image, values: np.ndarray, notes: list[str]
     xmp, was_extended = whole_xmp(xmp.encode() if isinstance(xmp, str) else xmp or b"")
     if was_extended:
         notes.append("Its XMP is of two parts; the second one, which is extended, was left out.")
+    if PHOTOSHOP_TAGS & set(tags):
+        notes.append("What Photoshop keeps in it (as paths, guides, layers) was left out.")
     texts = {
         key: str(value)
         for key, value in getattr(image, "text", {}).items()
-        if not key.startswith(("Raw profile type", "XML:com.adobe.xmp"))
+        if not key.startswith(("Raw profile type", "XML:com.adobe.xmp")) and key not in GRAPH_KEYS
     }
     dpi = info.get("dpi")
     jpeg = image.format in ("JPEG", "MPO")
@@ -174,7 +190,7 @@ def _source(path: Path, image: Image.Image, values: np.ndarray, notes: list[str]
         tables=tuple(tuple(table) for table in image.quantization.values()) if jpeg else (),
         subsampling=max(JpegImagePlugin.get_sampling(image), 0) if jpeg else 0,
         progressive=bool(info.get("progressive")),
-        lossless=image.format == "WEBP" and _is_lossless(path),
+        lossless=image.format == "WEBP" and _is_lossless(content),
         compressed=tags.get(COMPRESSION_TAG) != 1,
     )
 
@@ -200,15 +216,14 @@ def _iptc(resources: Mapping[int, bytes], tags: Mapping[int, object]) -> bytes |
     return found if isinstance(found, bytes) else None
 
 
-def _is_lossless(path: Path) -> bool:
+def _is_lossless(content: bytes) -> bool:
     """Whether a WebP holds its lossless kind of data, which Pillow does not tell."""
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", head)
-            if name in (b"VP8 ", b"VP8L"):
-                return name == b"VP8L"
-            file.seek(size + size % 2, 1)
+    place = 12
+    while len(head := content[place : place + 8]) == 8:
+        name, size = struct.unpack("<4sI", head)
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        place += 8 + size + size % 2
     return False
 
 

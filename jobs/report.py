@@ -17,7 +17,7 @@ PAGE = 500
 """Photos that are asked for, and held, at once."""
 COLUMNS = (
     *("path", "state", "attempts", "seconds", "width", "height"),
-    *("outputs", "output sha256", "error"),
+    *("outputs", "output sha256", "error", "notes"),
 )
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 """A text that begins so is a formula, or part of one, to spreadsheets of some country."""
@@ -32,6 +32,8 @@ class Row:
     photo: Photo
     outputs: list[Output]
     """Those that are done."""
+    notes: list[str]
+    """What was lost on the way, each a sentence."""
     measures: dict[str, float | None]
 
 
@@ -49,7 +51,7 @@ class Summary:
 def row(ledger: Ledger, photo: Photo) -> Row:
     """A photo with what it became."""
     outputs = [output for output in ledger.outputs.of(photo.id) if output.state == "done"]
-    return Row(photo, outputs, measures(ledger, photo.id))
+    return Row(photo, outputs, ledger.outputs.notes(photo.id), measures(ledger, photo.id))
 
 
 def job_facts(ledger: Ledger, job: Job) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def photo_facts(ledger: Ledger, photo: Photo) -> dict[str, Any]:
         "outputs": [output.path for output in found.outputs],
         "sha256": [output.sha256 for output in found.outputs],
     }
-    return {**facts, **outputs, "measures": found.measures}
+    return {**facts, **outputs, "notes": found.notes, "measures": found.measures}
 
 
 def rows(ledger: Ledger, job: int, states: Sequence[str] = ()) -> Iterator[Row]:
@@ -114,6 +116,7 @@ def csv_report(ledger: Ledger, job: Job) -> Iterator[bytes]:
                 BETWEEN.join(output.path for output in found.outputs),
                 BETWEEN.join(output.sha256 for output in found.outputs),
                 photo.error,
+                " ".join(found.notes),
                 *(found.measures.get(name) for name in names),
             ]
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from .workflow import Prompt
 
@@ -18,7 +18,7 @@ WAITING, QUEUED, DONE, FAILED, SKIPPED, GONE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How a job is run; only `saving` decides about what it makes."""
+    """How a job is run; nothing of it decides about what it makes."""
 
     retries: int = 2
     """Attempts after a photo's first one."""
@@ -28,8 +28,6 @@ class Settings:
     """A dry run: so many of the first photos only."""
     auto_resume: bool = False
     """Whether it goes on by itself when the host starts again."""
-    saving: Mapping[str, Any] = field(default_factory=dict)
-    """What else there is that makes outputs what they are: suffix, format and the like, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class Job:
     reason: str | None
     """Why it is paused or stopped, a sentence."""
     name: str
-    graph: Prompt
+    graph_text: str
+    """The graph as JSON, which may be long and is seldom asked for."""
     source: Path
     target: Path
     settings: Settings
@@ -51,6 +50,11 @@ class Job:
     likeness: str
     left_out: str | None
     """What the last scan could not read, a sentence."""
+
+    @cached_property
+    def graph(self) -> Prompt:
+        """Not to be changed: whoever holds the job sees it."""
+        return json.loads(self.graph_text)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -20,9 +20,13 @@ BITS_TAG, PLANES_TAG = 258, 284
 
 
 def values_of(
-    path: Path, image: Image.Image, notes: list[str]
+    name: str, content: bytes, image: Image.Image, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A picture's samples and its alpha, as the file has them: uint8, uint16 or float32.
+
+    Args:
+        name: of the file, for errors.
+        content: of the file.
 
     Returns:
         [H, W, C], C being 1 (grey), 3 or 4 (CMYK), and [H, W] or None.
@@ -30,7 +34,7 @@ def values_of(
     tags = getattr(image, "tag_v2", {})
     if tags.get(PLANES_TAG) == 2 and max(tags.get(BITS_TAG, (1,))) > 8:  # Pillow misreads them
         raise PhotoError(
-            f"{path.name} keeps its 16-bit colours in separate planes, which are not read: "
+            f"{name} keeps its 16-bit colours in separate planes, which are not read: "
             "save it with interleaved channels."
         )
     key = image.info.get("transparency")
@@ -40,11 +44,11 @@ def values_of(
         _read_as(image, "RGBA")
         values = np.asarray(image).copy().view(">u2").astype(np.uint16)
     elif raw[:-1] in DEEP_MODES:
-        values = _deep_values(path, image, raw)
+        values = _deep_values(content, image, raw)
     else:
         if ";16" in raw and not raw.startswith("I;16"):
             notes.append("Its 16 bits a channel are of a rare kind; 8 of them were read.")
-        values = _plain_values(path, image)
+        values = _plain_values(name, image)
         key = key if image.mode in PLAIN_MODES else None
     if values.shape[2] in (1, 3) and key is not None:
         return values, np.where((values == key).all(axis=2), 0, _full(values)).astype(values.dtype)
@@ -53,14 +57,14 @@ def values_of(
     return values, None
 
 
-def _deep_values(path: Path, image: Image.Image, raw: str) -> np.ndarray:
+def _deep_values(content: bytes, image: Image.Image, raw: str) -> np.ndarray:
     """16-bit colours, exactly: Pillow keeps one byte of two, so the file is decoded twice.
 
     Told that the bytes lie the other way round, Pillow keeps the lower ones. The `av` package,
     which ComfyUI ships too, is as exact and faster (1.5 megapixels of PNG: 0.13 s against 0.20 s),
     but it would be a second decoder, with other limits and errors than that of every other photo.
     """
-    with Image.open(path, formats=[image.format]) as again:
+    with Image.open(io.BytesIO(content), formats=[image.format]) as again:
         _read_as(again, raw[:-1] + OTHER_BYTE[raw[-1]])
         values = np.asarray(again).astype(np.uint16)
     image.load()
@@ -85,7 +89,7 @@ def _read_as(image: Image.Image, raw: str) -> None:
     image.load()
 
 
-def _plain_values(path: Path, image: Image.Image) -> np.ndarray:
+def _plain_values(name: str, image: Image.Image) -> np.ndarray:
     """The samples [H, W, C] of what Pillow reads whole."""
     image.load()  # numpy would swallow its errors
     mode = image.mode
@@ -95,7 +99,7 @@ def _plain_values(path: Path, image: Image.Image) -> np.ndarray:
         values = np.asarray(image, np.float32)
         if not np.isfinite(values).all():
             raise PhotoError(
-                f"{path.name} holds values that are not numbers (NaN or infinite): "
+                f"{name} holds values that are not numbers (NaN or infinite): "
                 "save it again with 8 or 16 bits a channel."
             )
     elif mode in ("P", "PA"):
@@ -107,7 +111,7 @@ def _plain_values(path: Path, image: Image.Image) -> np.ndarray:
         values = np.asarray(image)
     else:
         raise PhotoError(
-            f"{path.name} has pixels of a kind that is not read ({mode}): "
+            f"{name} has pixels of a kind that is not read ({mode}): "
             "save it as RGB with 8 or 16 bits a channel."
         )
     return values.reshape(image.height, image.width, -1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
 SYSTEM = {
@@ -48,7 +49,6 @@ def scan(
         trouble: called with a path and a reason for each thing that had to be left out.
     """
     top = os.path.realpath(root)
-    apart = without and os.path.normcase(os.path.realpath(without))
 
     def below(folder: str, prefix: str) -> Iterator[Found]:
         try:
@@ -66,7 +66,8 @@ def scan(
                     continue
                 if S_ISDIR(status.st_mode):
                     # A junction of Windows is no symlink, but its real path tells it as well.
-                    if os.path.realpath(entry.path) == entry.path != apart:
+                    is_apart = without is not None and are_same(entry.path, without)
+                    if os.path.realpath(entry.path) == entry.path and not is_apart:
                         yield from below(entry.path, f"{path}/")
                 elif S_ISREG(status.st_mode) and is_photo(entry):
                     yield Found(path, status.st_size, status.st_mtime_ns)
@@ -104,6 +105,24 @@ def _counted(digits: re.Match) -> str:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is the system's or was meant not to be seen, by its name."""
     return name.startswith(".") or name.casefold() in SYSTEM
+
+
+def folded(path: str) -> str:
+    """The same for paths that some disk takes for one: in any case, and however accents are put."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def stem(path: str) -> str:
+    """A photo's path without its suffix, folded: photos of one stem may get one name as results."""
+    return folded(str(PurePosixPath(path).with_suffix("")))
+
+
+def are_same(path: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file or folder; none leads to what is not there."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -27,6 +27,10 @@ class PhotoError(ValueError):
     """One photo cannot be read or written; one sentence says what, what for and what to do."""
 
 
+class DiskError(PhotoError):
+    """A disk, or the network before it, did not do as asked: another attempt may go well."""
+
+
 @dataclass(frozen=True)
 class Source:
     """What a photo's file holds beside its pixels, to write another one like it."""
@@ -67,5 +71,7 @@ class Photo:
     alpha: np.ndarray | None
     """[H, W] float32 in [0, 1], 1 where the photo is opaque."""
     source: Source
+    sha256: str
+    """Of the file's bytes."""
     notes: tuple[str, ...] = ()
     """What could not be taken as it is in the file, each a sentence to show."""

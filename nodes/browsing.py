@@ -4,16 +4,14 @@ import asyncio
 import filecmp
 import os
 import re
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 
 import folder_paths
 from aiohttp import web
 
-from ..jobs import photos
+from ..jobs import files, photos
 from ..jobs.folders import is_within
 from ..jobs.scan import is_hidden, natural_key, scan
 from . import jobs
@@ -23,8 +21,6 @@ MOST = 100_000
 """Photos that are counted."""
 LEFT_OUT = 5
 """Of the things that could not be read, so many are told."""
-DROPPED = "restoreflow"
-"""In the host's input folder: what was dropped on the tab, a folder each time."""
 SIMPLE = {"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"}
 """The content types that any page may send to any host without being asked first."""
 FORBIDDEN = {chr(number) for number in (*range(32), 127)} | {"\\"}
@@ -121,7 +117,7 @@ async def drop(request: web.Request) -> web.Response:
     batch, place = names(request.query.get("batch", ""), 1), names(path, 20)
     if not photos.readable(Path(place[-1])):
         raise RefusedError(400, f"{path} is no photo by its name.")
-    top = Path(folder_paths.get_input_directory(), DROPPED, *batch)
+    top = jobs.drop_folder().joinpath(*batch)
     try:
         folder, target = await asyncio.to_thread(_made, top, place)
         written = await _received(request, target)
@@ -137,16 +133,12 @@ async def drop(request: web.Request) -> web.Response:
 
 async def _received(request: web.Request, target: Path) -> Path:
     """Write a request's body piece by piece; the file has its name only when it is whole."""
-    part = target.with_name(f".{uuid.uuid4().hex}{photos.TEMPORARY}")
-    try:
-        file = await asyncio.to_thread(open, part, "xb")
-        with file:
+    with files.temporary(target) as part:
+        with await asyncio.to_thread(open, part, "xb") as file:
             async for chunk in request.content.iter_chunked(CHUNK):
                 await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(files.flush, file)
         return await asyncio.to_thread(_named, part, target)
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def names(path: str, most: int) -> list[str]:
@@ -196,12 +188,10 @@ def _named(part: Path, target: Path) -> Path:
     for name in _like(target.stem, target.suffix):
         place = target.with_name(name)
         try:
-            open(place, "xb").close()
+            files.name(part, place)
         except FileExistsError:
-            if _is_same(part, place):
-                return place
-            continue
-        os.replace(part, place)
+            if not _is_same(part, place):
+                continue
         return place
     raise AssertionError
 

@@ -4,7 +4,7 @@ import gc
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import folder_paths
@@ -15,9 +15,8 @@ from ..jobs.engine import Engine
 from ..jobs.folders import Allowed, Folders, default_file
 from ..jobs.graph import without_photos
 from ..jobs.ledger import Ledger
-from ..jobs.outputs import sha256_of
-from ..jobs.overlap import Reader, Writer
-from ..jobs.rows import Job
+from ..jobs.naming import result_path
+from ..jobs.overlap import Announce, Reader, Writer, is_final
 from . import photo_files
 from .photo_files import Carried, Choices, Opened
 from .queue_port import HostQueue
@@ -31,6 +30,11 @@ def user_folder() -> Path:
     return Path(folder_paths.get_user_directory(), USER_FOLDER)
 
 
+def drop_folder() -> Path:
+    """Where photos lie that were dropped on the tab, in a folder each time."""
+    return Path(folder_paths.get_input_directory(), "restoreflow")
+
+
 def folders() -> Folders:
     """The folders that jobs may use."""
     own = (folder_paths.get_input_directory(), folder_paths.get_output_directory())
@@ -41,7 +45,7 @@ def folders() -> Folders:
 def engine() -> Engine:
     """The jobs of this host; nothing runs and nothing is opened before the first one asks."""
     ledger = Ledger(user_folder() / "jobs.sqlite")
-    return Engine(ledger, HostQueue(), photos, prefetch=_prepare)
+    return Engine(ledger, HostQueue(), photos, prefetch=_prepare, drop=drop_folder())
 
 
 def _prepare(rows: Sequence[int]) -> None:
@@ -75,8 +79,7 @@ def _read(row: int) -> Opened:
     file = source / entry.path
     if not Path(os.path.realpath(file)).is_relative_to(source):
         raise photos.PhotoError(f"{entry.path} leads out of its folder by a link: copy the photo.")
-    sha256 = sha256_of(file)
-    return photo_files.opened(file, entry.path, sha256, row)
+    return photo_files.opened(file, entry.path, row)
 
 
 def take(asker: str, rows: Sequence[int]) -> list[Opened]:
@@ -94,10 +97,10 @@ def take(asker: str, rows: Sequence[int]) -> list[Opened]:
         try:
             one = reader().take(row)
         except (photos.PhotoError, OSError) as error:
-            engine().failed(row, str(error), final=isinstance(error, photos.PhotoError))
+            engine().failed(row, str(error), is_final(error))
             raise
         height, width = one.pixels.shape[:2]
-        engine().opened(row, one.carried.sha256, width, height)
+        engine().opened(row, one.carried.sha256, width, height, one.notes)
         found.append(replace(one, carried=replace(one.carried, asker=asker)))
     return found
 
@@ -120,25 +123,21 @@ def _expect(asker: str, rows: Sequence[int]) -> None:
 
 def _put(carried: Carried, picture: Tensor, choices: Choices, node: str) -> None:
     ledger = engine().ledger
-    job = ledger.job(ledger.photo(carried.row).job)
-    target = _target(job, carried, choices)
-    place = target.relative_to(job.target).as_posix()
+    photo = ledger.photo(carried.row)
+    job = ledger.job(photo.job)
 
-    def write(announce) -> None:
+    def write(announce: Announce) -> None:
+        target = result_path(ledger, photo, job, node, choices.how, choices.suffix)
+        place = target.relative_to(job.target).as_posix()
         graph, workflow = without_photos(job.graph), ledger.workflow(job.id)
-        _target(job, carried, choices)  # the folder may be another by now
-        own = engine().own(carried.row, place, node)
-        more = {"before_rename": announce, "own": own}
+        more = {
+            "root": job.target,
+            "own": partial(engine().own, photo.id, place, node),
+            "before_rename": partial(announce, place),
+        }
         photo_files.write(target, carried, picture, choices, graph, workflow, **more)
 
-    writer().put(carried.row, node, place, write)
-
-
-def _target(job: Job, carried: Carried, choices: Choices) -> Path:
-    """Where a result goes: into the very folder that was allowed when the job was made."""
-    if os.path.realpath(job.target) != str(job.target):
-        raise photos.PhotoError(f"{job.target} leads elsewhere by a link now: put the folder back.")
-    return photos.target_path(Path(carried.path), job.target, choices.how, choices.suffix)
+    writer().put(photo.id, node, write)
 
 
 def rank(carried: Carried) -> int:

@@ -36,7 +36,7 @@ class Carried:
     alpha: np.ndarray | None
     """[H, W] in [0, 1]."""
     source: photos.Source
-    sha256: str | None = None
+    sha256: str
     row: int | None = None
     """Its number in the ledger, if a job asked for it."""
     asker: str = ""
@@ -50,6 +50,8 @@ class Opened:
     carried: Carried
     pixels: np.ndarray
     """[H, W, 3] float32 in [0, 1]."""
+    notes: tuple[str, ...]
+    """What could not be taken as it is in the file, each a sentence."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,11 @@ def first(folders: Folders, folder: str, index: int) -> tuple[Path, str]:
     return root / found.path, found.path
 
 
-def opened(file: Path, path: str, sha256: str | None = None, row: int | None = None) -> Opened:
+def opened(file: Path, path: str, row: int | None = None) -> Opened:
     """Read a photo whose path below its folder is `path`; what it lost is told in the log.
+
+    Args:
+        row: its number in the ledger, if a job asks.
 
     Raises:
         PhotoError: it cannot be read.
@@ -109,7 +114,8 @@ def opened(file: Path, path: str, sha256: str | None = None, row: int | None = N
     photo = photos.read(file)
     for note in photo.notes:
         log.info("RestoreFlow: %s: %s", path, note)
-    return Opened(Carried(path, photo.alpha, photo.source, sha256, row), photo.pixels)
+    carried = Carried(path, photo.alpha, photo.source, photo.sha256, row)
+    return Opened(carried, photo.pixels, photo.notes)
 
 
 def transparency(opened: Opened) -> Tensor:
@@ -130,10 +136,14 @@ def matched(photo: tuple[Carried, ...] | None, pictures: int) -> list[Carried | 
         return [*photo] * pictures
     if len(photo) != pictures:
         raise ValueError(
-            f"Save Restored Photo got {pictures} pictures for {len(photo)} photos: "
-            "give it one picture for each photo."
+            f"Save Restored Photo got {_counted(pictures, 'picture')} for "
+            f"{_counted(len(photo), 'photo')}: give it one picture for each photo."
         )
     return [*photo]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def save(carried: Carried | None, picture: Tensor, choices: Choices, hidden: Any) -> Path:
@@ -163,6 +173,7 @@ def write(
 
     Raises:
         ValueError: it is no picture, or cannot be written.
+        HeldUpError: nothing can be written there now.
     """
     pixels, alpha = _pixels(picture)
     known = {"prompt": graph, "workflow": workflow}

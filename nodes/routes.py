@@ -65,7 +65,7 @@ def _opened(engine: Engine) -> None:
 def all_jobs(call: Call) -> dict:
     engine = jobs.engine()
     engine.open()
-    return {"jobs": [_shown(job) for job in reversed(engine.ledger.jobs())]}
+    return {"jobs": [_shown(job) for job in reversed(engine.jobs())]}
 
 
 def create(call: Call) -> web.Response:
@@ -199,13 +199,13 @@ def machine_token(call: Call) -> dict:
 
 def _job(call: Call) -> rows.Job:
     jobs.engine().open()
-    return _known(jobs.engine().ledger.job, call)
+    return _known(jobs.engine().job, call)
 
 
 def _photo(call: Call) -> tuple[rows.Photo, rows.Job]:
     jobs.engine().open()
     photo = _known(jobs.engine().ledger.photo, call)
-    return photo, jobs.engine().ledger.job(photo.job)
+    return photo, jobs.engine().job(photo.job)
 
 
 def _known(find: Any, call: Call) -> Any:
@@ -220,7 +220,8 @@ def _output(call: Call, photo: rows.Photo) -> str:
     outputs = report.row(jobs.engine().ledger, photo).outputs
     number = call.number("output", 0, 0, 10**6)
     if number >= len(outputs):
-        raise RefusedError(404, f"{photo.path} has {len(outputs)} results.")
+        count = f"{len(outputs)} result{'s' * (len(outputs) != 1)}"
+        raise RefusedError(404, f"{photo.path} has {count}.")
     return outputs[number].path
 
 

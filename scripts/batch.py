@@ -26,6 +26,7 @@ from restoreflow.jobs.workflow import Prompt, WorkflowError
 from setup_step import SetupError
 
 POLL = 0.5
+VANISHED = "it was removed from the folder before it was done"
 
 
 class Local:
@@ -36,7 +37,11 @@ class Local:
         self.places = str(source), str(target)
         self.job: Json | None = None
         self.failures: list[tuple[str, str]] = []
-        """The photos that failed, with their reasons, once the job stands still."""
+        """The photos that failed or vanished, with their reasons, once the job stands still."""
+        self.notes: list[tuple[str, list[str]]] = []
+        """What could not be carried into results, by photo, once the job stands still."""
+        self.left_there: list[str] = []
+        """Folders that only the batch needed: none, as both are the user's own."""
 
     def run(self, retry_failed: bool, show: Callable[..., None]) -> None:
         """Do what is not done yet, to the end or until the server's job stands still."""
@@ -51,8 +56,13 @@ class Local:
                 break
             time.sleep(POLL)
             self.job = self.server.job(job["id"])
-        photos = self.server.photos(self.job["id"], "failed")
-        self.failures = [(photo["path"], photo["error"]) for photo in photos]
+        for photo in self.server.photos(self.job["id"]):
+            if photo["state"] == "failed":
+                self.failures.append((photo["path"], photo["error"]))
+            elif photo["state"] == "gone" and not photo["error"]:  # else it failed, and was told
+                self.failures.append((photo["path"], VANISHED))
+            if notes := photo.get("notes"):
+                self.notes.append((photo["path"], notes))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run, tell how it ended, and exit with its code."""
     make = partial(argparse.ArgumentParser, "run.py batch")
     asked = batch_options.declare(make).parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a name may hold what their encoding does not
+        stream.reconfigure(errors="backslashreplace")
     with contextlib.redirect_stdout(sys.stderr if asked.json == "-" else sys.stdout):
         start = time.monotonic()
         summary = run(asked)
@@ -108,9 +120,10 @@ def serving(url: str | None) -> Iterator[JobServer]:
         if not environment.try_lock(lock.fileno()):
             raise SetupError(f"another batch runs in {folder}: wait for its end")
         installation = comfyui.find()
+        models = environment.home() / "serve" / "models"  # no weights are fetched twice
+        comfyui.share(models, folder / "models")
         print("Starting ComfyUI ...", flush=True)
         with comfyui.Host(installation, folder, offline=False) as host:
-            models = folder / "models"
             yield JobServer(host.url, f"its log is {host.log}, its models lie in {models}")
 
 
@@ -148,6 +161,7 @@ def follow(job: Local | Remote, retry_failed: bool) -> Summary:
     """Run a job to its end, or pause it where it cannot go on."""
     reason, code = None, None
     try:
+        announce(job.server.jobs(), job.order.name)
         with Progress() as progress:
             job.run(retry_failed, progress.show)
     except KeyboardInterrupt:
@@ -164,6 +178,16 @@ def follow(job: Local | Remote, retry_failed: bool) -> Summary:
     return summarise(job, reason, code)
 
 
+def announce(jobs: Sequence[Json], name: str) -> None:
+    """Say what the server is at already, for the wait may be long."""
+    running = [job["name"] for job in jobs if job["state"] == "running"]
+    if name in running:
+        print("The server works on this job already: this command waits for its end.", flush=True)
+        print("Photos added meanwhile, and --retry-failed, may need another run.", flush=True)
+    elif running:
+        print("The server works on other photo jobs, too: they take turns.", flush=True)
+
+
 def summarise(job: Local | Remote, reason: str | None, code: int | None) -> Summary:
     """What there is to say of a job that has ended, or that was left with a reason and code."""
     state = job.job["state"]
@@ -174,7 +198,8 @@ def summarise(job: Local | Remote, reason: str | None, code: int | None) -> Summ
     if code is None:
         reason, code = job.job["left_out"], FAILED if job.failures else DONE
     number, results = job.job["id"], job.results
-    return Summary(code, reason, number, state, job.counts, results, failures=job.failures)
+    more = {"failures": job.failures, "notes": job.notes, "left_there": job.left_there}
+    return Summary(code, reason, number, state, job.counts, results, **more)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """The folders of a batch on this machine: what lies in the one, what comes into the other."""
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import pack  # noqa: F401 - makes restoreflow importable
-from restoreflow.jobs.photos import SUFFIXES, TEMPORARY
+from restoreflow.jobs import files
+from restoreflow.jobs.photos import SUFFIXES
 from restoreflow.jobs.scan import Found, scan
 
 
@@ -70,28 +70,11 @@ def arriving(target: Path) -> Iterator[BinaryIO]:
         PlaceError: there is a file of that name.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-    try:
+    with files.temporary(target) as part:
         with open(part, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        name(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def name(part: Path, target: Path) -> None:
-    """Give a file its name, but never that of another."""
-    try:
-        os.link(part, target)  # unlike a rename, it fails where there is a file
-    except OSError as error:
-        if os.path.lexists(target):
-            raise PlaceError(f"{target} is there already and is not this result") from error
-        os.rename(part, target)  # a file system without links
-    with suppress(OSError):  # Windows opens no folder
-        folder = os.open(target.parent, os.O_RDONLY)
+            files.flush(file)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            files.name(part, target)
+        except FileExistsError as error:
+            raise PlaceError(f"{target} is there already and is not this result") from error

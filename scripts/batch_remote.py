@@ -40,6 +40,8 @@ class Remote:
         self._ours = {found.path for found in photos}  # the server may have more by now
         self.job: Json | None = None
         self.failures: list[tuple[str, str]] = []
+        self.notes: list[tuple[str, list[str]]] = []
+        self.left_there: list[str] = []
         self.results = 0
         self._there: dict[str, int] = {}  # path -> size, of what was sent by an earlier run
         self._sent = 0
@@ -90,6 +92,7 @@ class Remote:
         """Have the job, and know what the server has from an earlier run."""
         roots = self.server.get("/restoreflow/folders")["roots"]
         source, target = (below(roots, name, self.batch) for name in ("input", "output"))
+        self.left_there = [source, target]
         self.job = self.server.find(self.order.name)
         if self.job is not None:
             self.job = self.server.resume(self.job["id"], retry_failed)
@@ -182,6 +185,8 @@ class Remote:
         except (PlaceError, RequestError) as error:
             self._fail(path, str(error))
             return
+        if notes := photo.get("notes"):
+            self.notes.append((path, notes))
         self._done[photo["state"]] += 1
         self._leave(path)
 

@@ -2,14 +2,15 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from batch_options import PAUSED, STOPPED, WRONG
+from batch_options import DONE, FAILED, PAUSED, STOPPED, WRONG
 from batch_progress import duration
 
 LISTED = 20
-"""So many failures are printed at most."""
+"""So many failures, and so many kinds of notes, are printed at most."""
 
 
 @dataclass
@@ -27,6 +28,10 @@ class Summary:
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Photos with their reasons."""
+    notes: list[tuple[str, list[str]]] = field(default_factory=list)
+    """What could not be carried into results, by photo."""
+    left_there: list[str] = field(default_factory=list)
+    """Folders of the server that nobody but the batch needed."""
 
     def tell(self, target: Path) -> None:
         """Print it."""
@@ -36,6 +41,14 @@ class Summary:
             print(plain(f"  {reason}" if reason.startswith(path) else f"  {path}: {reason}"))
         if (more := len(self.failures) - LISTED) > 0:
             print(f"  ... and {more} more, which --json tells")
+        said = Counter(note for _, notes in self.notes for note in notes)
+        for note, count in said.most_common(LISTED):
+            print(plain(f"  {count} photo{'s' * (count > 1)}: {note}"))
+        if self.left_there and self.exit_code in (DONE, FAILED):
+            sent, made = self.left_there
+            print(plain(f"The server keeps what was sent in {sent} and what was made in {made}: "
+                        f"delete both there, and forget job {self.job} in its Photo jobs tab, "
+                        "when you want no more of it."))  # fmt: skip
         reason = "\n".join(map(plain, (self.reason or "").splitlines()))  # it may quote a log
         if self.exit_code in (WRONG, STOPPED):
             print(f"batch: {reason}", file=sys.stderr)
@@ -48,12 +61,16 @@ class Summary:
         before = self.counts.get("skipped", 0)
         done = self.counts.get("done", 0) + before
         earlier = f" ({before} by an earlier job)" if before else ""
-        return f"{done} photos done{earlier}, {len(self.failures)} failed"
+        gone = f", {self.counts['gone']} gone" if self.counts.get("gone") else ""
+        return f"{done} photos done{earlier}, {self.counts.get('failed', 0)} failed{gone}"
 
     def json(self) -> str:
-        """All of it."""
-        failures = [{"path": path, "error": reason} for path, reason in self.failures]
-        return json.dumps({**asdict(self), "failures": failures}, indent=1, ensure_ascii=False)
+        """All of it, in letters that every encoding and terminal takes."""
+        lists = {
+            "failures": [{"path": path, "error": reason} for path, reason in self.failures],
+            "notes": [{"path": path, "notes": notes} for path, notes in self.notes],
+        }
+        return json.dumps({**asdict(self), **lists}, indent=1)
 
     def write(self, to: str) -> None:
         """Write it as JSON into a file, or with `-` to standard output."""

@@ -187,19 +187,35 @@ def prepare(folder: Path, source: Path) -> None:
     if pack.exists() and pack.samefile(ROOT):
         return
     pack.unlink(missing_ok=True)  # a link to where the pack lay before
+    link(pack, ROOT)
+
+
+def share(folder: Path, place: Path) -> None:
+    """Let `place` lead to a folder, which is made; a folder with something in it stays itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()  # it may lead to where the folder lay before
+    with contextlib.suppress(OSError):
+        place.rmdir()
+    if not place.exists():
+        link(place, folder)
+
+
+def link(place: Path, folder: Path) -> None:
+    """Let `place` lead to a folder."""
     try:
-        pack.symlink_to(ROOT, target_is_directory=True)
+        place.symlink_to(folder, target_is_directory=True)
     except OSError:
         if os.name != "nt":
             raise
-        link_without_privilege(pack)
+        link_without_privilege(place, folder)
 
 
-def link_without_privilege(pack: Path) -> None:
+def link_without_privilege(place: Path, folder: Path) -> None:
     """Windows lets every user make junctions, but few make symbolic links."""
     import _winapi
 
-    _winapi.CreateJunction(str(ROOT), str(pack))
+    _winapi.CreateJunction(str(folder), str(place))
 
 
 def has_accelerator(python: Path) -> bool:

@@ -21,7 +21,7 @@ SECONDS = 60
 """For one answer; a server that computes on every core is slow."""
 PAUSES = (1, 3)
 """In seconds, between attempts at a question, which changes nothing on the server."""
-PAGE, PIECE = 100, 1 << 20
+PAGE, PIECE = 500, 1 << 20
 HEADER = "X-RestoreFlow-Token"
 
 
@@ -93,10 +93,13 @@ class JobServer:
             self._headers[HEADER] = token
         return token is not None
 
+    def jobs(self) -> list[Json]:
+        """All jobs, the newest first."""
+        return self.get("/restoreflow/jobs")["jobs"]
+
     def find(self, name: str) -> Json | None:
         """The newest job of that name."""
-        jobs = self.get("/restoreflow/jobs")["jobs"]
-        return next((job for job in jobs if job["name"] == name), None)
+        return next((job for job in self.jobs() if job["name"] == name), None)
 
     def create(self, order: Order, source: str, target: str) -> Json:
         """Start a job for two folders of the server's machine."""
@@ -116,11 +119,10 @@ class JobServer:
         """Stop a job at once; what it was at is done again when it goes on."""
         return self.post(f"/restoreflow/jobs/{number}/pause", {"now": True})["job"]
 
-    def photos(self, number: int, state: str = "", after: str = "") -> Iterator[Json]:
-        """A job's photos in their order, of one state or all, from behind a place."""
-        among = {"state": state} if state else {}
+    def photos(self, number: int, after: str = "") -> Iterator[Json]:
+        """A job's photos in their order, from behind a place."""
         while True:
-            query = {**among, "after": after, "count": str(PAGE)}
+            query = {"after": after, "count": str(PAGE)}
             page = self.get(f"/restoreflow/jobs/{number}/photos", **query)["photos"]
             yield from page
             if len(page) < PAGE:

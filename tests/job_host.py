@@ -4,21 +4,22 @@ What a file begins with says what happens to it: `bad` cannot be read, `crash` f
 `silent` ends without saving, `twice` saves two pictures, `model` wants a missing model.
 """
 
-import errno
 import hashlib
 import json
 import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
+from restoreflow.jobs import files
+from restoreflow.jobs.encoding import Saving
 from restoreflow.jobs.engine import Engine
 from restoreflow.jobs.ledger import Ledger
+from restoreflow.jobs.naming import result_path
 from restoreflow.jobs.overlap import Writer
 from restoreflow.jobs.port import RefusedError, State
-
-PART = ".part"
 
 
 class FakePhotos:
@@ -30,12 +31,7 @@ class FakePhotos:
     def size(path: Path) -> tuple[int, int]:
         return len(path.read_bytes()), 1
 
-    @staticmethod
-    def delete_leftovers(folder: Path) -> int:
-        found = list(folder.rglob(f".*{PART}"))
-        for path in found:
-            path.unlink()
-        return len(found)
+    delete_leftovers = staticmethod(files.delete_leftovers)
 
 
 def graph(group: int = 1, saves: int = 1, **first) -> dict:
@@ -72,7 +68,7 @@ class FakeHost:
         self.history: dict[str, State] = {}
         self.cancelled: set[str] = set()
         self.most, self.asked, self.order, self.attempts = 0, 0, [], []
-        self.is_full = False
+        self.trouble: OSError | None = None
         self.held = threading.Event()
         self.held.set()
         self._more = threading.Condition()
@@ -188,38 +184,36 @@ class FakeHost:
                 return State("failed", "x.safetensors is missing.", "3")
         for photo, data in contents:
             for node in [] if data.startswith(b"silent") else saves:
-                suffix = graph[node]["inputs"]["suffix"]
                 for _ in range(1 + data.startswith(b"twice")):
-                    self._save(photo, node, job.target, suffix, data)
+                    self._save(photo, node, graph[node]["inputs"], data)
         return State("done")
 
-    def _save(self, photo, node: str, target: Path, suffix: str, data: bytes) -> None:
-        stem, ending = os.path.splitext(photo.path)
-        path, own = f"{stem}{suffix}{ending}", self.engine.own
+    def _save(self, photo, node: str, inputs: dict, data: bytes) -> None:
+        job = self.engine.ledger.job(photo.job)
+        how = Saving(format=inputs.get("format", "as the source"))
 
         def write(announce) -> None:
-            if self.is_full:
-                raise OSError(errno.ENOSPC, "There is no room")
-            write_file(target / path, data[::-1], announce, own(photo.id, path, node))
+            file = result_path(self.engine.ledger, photo, job, node, how, inputs["suffix"])
+            path = file.relative_to(job.target).as_posix()
+            is_own = self.engine.own(photo.id, path, node)
+            if self.trouble:
+                raise self.trouble
+            write_file(file, data[::-1], partial(announce, path), is_own)
 
-        self.writer.put(photo.id, node, path, write)
+        self.writer.put(photo.id, node, write)
 
 
-def write_file(file: Path, data: bytes, announce, own: str | None) -> None:
+def write_file(file: Path, data: bytes, announce, is_own: bool) -> None:
     """As the module `photos` writes: hidden, flushed, announced, named."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{os.urandom(8).hex()}{PART}")
-    try:
+    file.parent.mkdir(exist_ok=True)
+    with files.temporary(file) as part:
         with open(part, "xb") as handle:
             handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != own:
+            files.flush(handle)
+        if file.exists() and not is_own:
             raise ValueError(f"{file} is a stranger's.")
-        announce(hashlib.sha256(data).hexdigest())
+        announce(hashlib.sha256(data).hexdigest(), [f"Told of {file.name}."])
         os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def wait_until(condition, seconds: float = 120) -> None:

@@ -58,6 +58,8 @@ class Play:
         self.roots = {name: root / name for name in ("input", "output")}
         self.token: Path | None = None
         self.bad: set[str] = set()
+        self.gone: set[str] = set()
+        self.notes: dict[str, list[str]] = {}
         self.stops: str | None = None
         self.redirect: str | None = None
         self.cut = 0
@@ -92,9 +94,8 @@ class Play:
                 self.work(self.jobs[int(number) - 1])
                 return {"job": self.told(self.jobs[int(number) - 1])}
             case ["restoreflow", "jobs", number, "photos"]:
-                states = query.get("state") or ("waiting", "failed", "done")
                 rows = sorted(self.photos[int(number)], key=lambda row: row["place"])
-                fit = [r for r in rows if r["place"] > query["after"] and r["state"] in states]
+                fit = [row for row in rows if row["place"] > query["after"]]
                 return {"photos": fit[: int(query["count"])]}
         return {"status": 404}
 
@@ -155,6 +156,11 @@ class Play:
             if row["path"] in self.bad:
                 row.update(state="failed", error="It is no photo.")
                 continue
+            if row["path"] in self.gone:
+                row.update(state="gone")
+                continue
+            if row["path"] in self.notes:
+                row.update(notes=self.notes[row["path"]])
             target = Path(job["target"]) / output
             target.parent.mkdir(parents=True, exist_ok=True)
             data = (Path(job["source"]) / path).read_bytes()[::-1]
@@ -167,7 +173,8 @@ class Play:
         counts = {state: states.count(state) for state in {*states}}
         left = counts.get("waiting", 0)
         keys = ("id", "name", "state", "reason")
-        return {**{key: job[key] for key in keys}, "counts": counts, "total": len(states),
+        total = len(states) - counts.get("gone", 0)
+        return {**{key: job[key] for key in keys}, "counts": counts, "total": total,
                 "left": left, "per_minute": 60.0, "left_out": None}  # fmt: skip
 
     def output(self, number: int, index: int) -> Path:

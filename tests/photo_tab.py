@@ -23,6 +23,20 @@ DROP = """(tab, files) => {
 }"""
 
 
+CUT = """tab => {
+    const room = tab.getBoundingClientRect();
+    const isCut = part => {
+        const box = part.getBoundingClientRect();
+        const isShortened = getComputedStyle(part).textOverflow === 'ellipsis';
+        const isTooLong = part.clientWidth && part.scrollWidth > part.clientWidth + 1;
+        return box.left < room.left - 1 || box.right > room.right + 1 || isTooLong && !isShortened;
+    };
+    return [...tab.querySelectorAll('*')]
+        .filter(part => part.offsetParent && !part.closest('.rf-stage, bdi, input'))
+        .filter(isCut).map(part => `${part.className}: ${part.textContent}`);
+}"""
+
+
 class PhotoTab:
     """The tab, opened by its button."""
 
@@ -33,6 +47,7 @@ class PhotoTab:
         self.results = self.element.get_by_label("Results", exact=True)
         self.facts = self.element.get_by_role("status").first
         self.alert = self.element.get_by_role("alert").first
+        self.name = self.element.get_by_label("Name", exact=True)
         self.start = self.button("Start")
         if not self.element.is_visible():
             self.toggle()
@@ -42,17 +57,34 @@ class PhotoTab:
         """Open or close it."""
         self.page.get_by_role("button", name="Photo jobs").first.click()
 
+    def draw(self, width: int) -> float:
+        """Make it as wide by its edge, as far as the front end lets it; its width then."""
+        box = self.element.bounding_box()
+        y = box["y"] + 200
+        edge = box["x"] + box["width"] + 2
+        grips = [grip.bounding_box() for grip in self.page.get_by_role("separator").all()]
+        grip = min((one for one in grips if one), key=lambda one: abs(one["x"] - edge))
+        self.page.mouse.move(grip["x"] + grip["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + width, y, steps=5)
+        self.page.mouse.up()
+        return self.element.bounding_box()["width"]
+
+    def cut(self) -> list[str]:
+        """Its visible parts that reach beyond it, or whose content reaches beyond them."""
+        return self.element.evaluate(CUT)
+
     def button(self, name: str) -> Locator:
         """Its first button of exactly that name."""
         return self.element.get_by_role("button", name=name, exact=True).first
 
     def find(self, *names: str) -> None:
         """Go down from an allowed folder."""
-        self.button("Browse").click()
+        self.button("Browse for photos").click()
         for name in names:
             self.button(name).click()
         expect(self.photos).to_have_value(re.compile(f"{re.escape(names[-1])}$"))
-        self.button("Browse").click()
+        self.button("Browse for photos").click()
 
     def enter(self, folder: Path) -> None:
         """Type the path of a folder."""

@@ -21,9 +21,14 @@ export function button(label, onclick, { icon = null, kind = "", title = "" } = 
   return element;
 }
 
+/** What steers a terminal or turns the direction of writing; a file's name may hold it. */
+const STEERING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
+const written = (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
 /** Change a text only if it is another: selections stay, and screen readers keep silent. */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const plain = text.replace(STEERING, written);
+  if (element.textContent !== plain) element.textContent = plain;
 }
 
 /** Show or hide, by an attribute that style sheets and screen readers know. */

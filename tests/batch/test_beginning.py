@@ -1,9 +1,11 @@
 """What keeps `run.py batch` from beginning: said in one sentence, with a code of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import batch
 import environment
@@ -63,6 +65,20 @@ def test_one_batch_of_our_own_at_a_time(ask, monkeypatch):
     with lock, pytest.raises(SystemExit) as ended:
         batch.main(ask.options)
     assert ended.value.code == 3 and "another batch runs" in ask.capsys.readouterr().err
+
+
+def test_a_batch_of_our_own_has_the_models_of_serve(ask, monkeypatch):
+    home = ask.root / "home"
+    monkeypatch.setenv("RESTOREFLOW_HOME", str(home))
+    host = Mock(url="http://127.0.0.1:9")
+    monkeypatch.setattr(batch.comfyui, "find", lambda: None)
+    monkeypatch.setattr(batch.comfyui, "Host", lambda *_, **__: contextlib.nullcontext(host))
+    own = home / "batch" / "models"
+    own.mkdir(parents=True)
+    for number in range(2):  # the second time there is a link already
+        with batch.serving(None):
+            (home / "serve" / "models" / str(number)).touch()
+            assert (own / str(number)).exists()
 
 
 def test_a_set_up_that_fails_is_no_failed_photo(ask):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import batch
 import pytest
@@ -23,6 +25,62 @@ def test_some_failed(here, ask):
     assert summary["exit_code"] == 1 and ask.results() == ask.wanted("a2.png")
     assert summary["failures"] == [{"path": "a2.png", "error": "It is no photo."}]
     assert "  a2.png: It is no photo." in ask.err
+
+
+def test_photos_that_vanished_are_named_and_no_success(here, ask):
+    here.gone = {"a10.jpg", "sub/b.png"}
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 1 and summary["counts"] == {"done": 3, "gone": 2}
+    assert [failure["path"] for failure in summary["failures"]] == ["a10.jpg", "sub/b.png"]
+    assert "3 photos done, 0 failed, 2 gone in" in ask.err
+    assert "  sub/b.png: it was removed from the folder before it was done\n" in ask.err
+
+
+def test_a_bad_photo_that_somebody_removed_is_no_failure_any_more(here, ask):
+    here.bad = {"a2.png"}
+    assert ask.run(here.url)["exit_code"] == 1
+    (row,) = (row for row in here.photos[1] if row["path"] == "a2.png")
+    row["state"] = "gone"
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 0 and summary["counts"] == {"done": 4, "gone": 1}
+
+
+def test_notes_are_counted_by_what_they_say(here, ask):
+    lost = "PNG holds no IPTC; it was left out."
+    here.notes = {"a1.png": [lost, "Odd \x1b."], "sub/b.png": [lost]}
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 0
+    assert summary["notes"] == [
+        {"path": "a1.png", "notes": [lost, "Odd \x1b."]},
+        {"path": "sub/b.png", "notes": [lost]},
+    ]
+    assert f"  2 photos: {lost}\n  1 photo: Odd \\x1b.\n" in ask.err
+
+
+def test_a_job_at_work_is_said_to_be_waited_for(here, ask):
+    ask.run(here.url)
+    assert "works on" not in ask.err
+    here.jobs[0]["state"] = "running"
+    ask.run(here.url)
+    assert "The server works on this job already: this command waits for its end." in ask.err
+    here.jobs[0]["state"] = "running"
+    ask.run(here.url, "--limit", "1")
+    assert "The server works on other photo jobs, too: they take turns." in ask.err
+
+
+def test_no_name_is_too_much_for_an_encoding(here, ask):
+    """As of a pipe on Windows; a long name and one from right to left stay on their lines."""
+    names = ["日本.png", "שלום.png", f"{'w' * 200}.png"]
+    for name in names:
+        (ask.source / name).write_bytes(b"x")
+    here.bad = {*names}
+    command = [sys.executable, batch.__file__, *ask.options, "--server", here.url, "--json", "-"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=ascii_only)
+    assert ran.returncode == 1, ran.stderr
+    assert [one["path"] for one in json.loads(ran.stdout)["failures"]] == [*reversed(names)]
+    lines = [line for line in ran.stderr.splitlines() if line.endswith(": It is no photo.")]
+    assert len(lines) == 3 and r"  \u65e5\u672c.png: It is no photo." in lines
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no file is called so there")

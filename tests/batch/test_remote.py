@@ -27,6 +27,22 @@ def test_sidecars_that_stay_on_the_server_are_told(server, ask, wanted):
     assert (f"their sidecars stay there, in {folder.as_posix()}" in ask.err) is wanted
 
 
+def test_what_stays_on_the_server_is_told(server, ask):
+    server.bad = {"a2.png"}
+    server.notes = {"a1.png": ["No IPTC."]}
+    summary = ask.run(server.url)
+    sent, made = summary["left_there"]
+    assert (sent, made) == (server.jobs[0]["source"], server.jobs[0]["target"])
+    said = f"The server keeps what was sent in {sent} and what was made in {made}: delete both"
+    assert said in ask.err and "forget job 1" in ask.err
+    assert summary["notes"] == [{"path": "a1.png", "notes": ["No IPTC."]}]
+
+
+def test_what_an_unfinished_batch_needs_is_not_told_to_be_deleted(server, ask):
+    server.stops = "x.safetensors is missing."
+    assert ask.run(server.url)["exit_code"] == 3 and "delete both" not in ask.err
+
+
 def test_a_token_of_another_machine_is_no_token(server, ask, tmp_path):
     server.token = tmp_path / "in a container" / "token"
     assert ask.run(server.url)["exit_code"] == 0

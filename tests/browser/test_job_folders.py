@@ -5,6 +5,8 @@ from pathlib import Path
 
 import comfyui
 import pytest
+from caller import GRAPH
+from job_server import JobServer, Order
 from PIL import Image
 
 pytest.importorskip("canvas", reason="Playwright is not installed")
@@ -73,3 +75,25 @@ def test_folder_that_is_not_allowed_shows_the_command(
     expect(tab.alert.get_by_role("button")).to_have_text("Copied")
     assert page.page.evaluate("navigator.clipboard.readText()") == command
     page.errors.clear()  # the browser notes every answer that is no success
+
+
+def test_a_job_of_the_command_line_says_why_it_shows_no_pictures(
+    page: Canvas, photos: Path, served: comfyui.Host, keep_picture: Callable[[str], None]
+) -> None:
+    server = JobServer(served.url)
+    assert server.authorise()
+    order = Order(f"by command {int(page.vue)}", GRAPH)
+    server.create(order, str(photos), str(photos.parent / "results"))
+    job = PhotoTab(page).job(order.name)
+    job.reaches("Finished")
+    head = job.element.get_by_role("button", name=order.name)
+    if head.get_attribute("aria-expanded") == "false":  # a tab's first job opens by itself
+        head.click()
+    expect(job.element.get_by_text("Its pictures are not shown: ")).to_be_visible()
+    expect(job.element.get_by_role("code")).to_have_text(f"python run.py allow {photos}")
+    expect(job.slider).to_be_hidden()
+    keep_picture("jobs_by_command")
+    job.button("Forget…").click()
+    job.button("Forget").click()
+    expect(job.element).to_have_count(0)
+    page.errors.clear()

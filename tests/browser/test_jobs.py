@@ -1,6 +1,7 @@
 """Photo jobs in the real front ends: from a folder to a finished report."""
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ pytest.importorskip("canvas", reason="Playwright is not installed")
 
 from canvas import Canvas  # noqa: E402
 from photo_tab import PhotoTab, watched  # noqa: E402
-from playwright.sync_api import expect  # noqa: E402
+from playwright.sync_api import Route, expect  # noqa: E402
 
 MANY = 60
 
@@ -85,7 +86,7 @@ def test_from_folder_to_finished_report(
     assert len(list(results.rglob("*.jpg"))) == 6 and (results / "summer").is_dir()
     job.element.get_by_text("1 photo failed").click()
     expect(job.element.locator(".rf-path")).to_have_text("cut off.jpg")
-    expect(job.element.locator(".rf-reason")).to_contain_text("cut off")
+    expect(job.element.locator(".rf-reason")).to_contain_text("is damaged or cut off")
     links = job.links()
     report = client.get(links["Report"]).decode()
     assert "cut off.jpg" in report and report.count("<img") >= 6
@@ -123,6 +124,91 @@ def test_slider_moves_by_pointer_and_keys(
     expect(sheet).to_have_attribute("style", fitted)
     page.page.keyboard.press("Escape")
     expect(large).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [320, 0])
+def test_a_narrow_tab_is_whole(
+    page: Canvas, album: Path, keep_picture: Callable[[str], None], width: int
+) -> None:
+    """At 320 points, and as narrow as the front end lets anybody draw it."""
+    tab = PhotoTab(page)
+    job = tab.job(album.name)
+    window = page.page.viewport_size
+    page.page.set_viewport_size({"width": 1280, "height": 1300})
+    wide = tab.element.bounding_box()["width"]
+    narrow = tab.draw(width)
+    assert narrow <= 330
+    expect(job.element.get_by_text("1 photo failed")).to_be_visible()
+    job.slider.scroll_into_view_if_needed()
+    expect(job.element.locator(".rf-fact")).to_have_count(3)  # each whole where there is room
+    assert "\u00a0" not in job.element.locator(".rf-facts").inner_text()
+    assert tab.cut() == []
+    for name in ("Run again", "Retry 1 photo", "Forget…", "Next", "1:1", "Fit", "Open large"):
+        job.button(name).click(trial=True)
+    keep_picture(f"jobs_narrow_{width}")
+    tab.draw(wide)
+    page.page.set_viewport_size(window)
+
+
+def test_names_of_any_kind_stay_in_their_places(
+    page: Canvas, served: comfyui.Host, keep_picture: Callable[[str], None]
+) -> None:
+    odd = served.folder / "input" / f"odd {int(page.vue)}"
+    odd.mkdir()
+    names = [f"{'w' * 200}.jpg", "\u05e9\u05dc\u05d5\u05dd.jpg", "a\u202egpj.b.jpg"]
+    if os.name != "nt":
+        names.append("\x1b[2Jc\x07.jpg")
+    for name in names:
+        (odd / name).write_bytes(b"no photo")
+    tab = PhotoTab(page)
+    tab.enter(odd)
+    tab.name.fill(f"{odd.name} \u202e\u05e9 {'w' * 100}")
+    tab.start.click()
+    job = tab.job(odd.name)
+    job.reaches("Finished")
+    job.element.get_by_text(f"{len(names)} photos failed").click()
+    paths = job.element.locator(".rf-path")
+    expect(paths).to_have_count(len(names))
+    shown = paths.all_inner_texts()
+    assert names[0] in shown and names[1] in shown and r"a\u202egpj.b.jpg" in shown
+    assert os.name == "nt" or r"\u001b[2Jc\u0007.jpg" in shown
+    assert job.element.locator(".rf-name").first.inner_text().startswith(rf"{odd.name} \u202e")
+    assert tab.cut() == []
+    keep_picture("jobs_names")
+
+
+def test_photos_that_vanish_and_notes_are_shown(page: Canvas, served: comfyui.Host) -> None:
+    """A job as its server might tell of it."""
+    folder = served.folder / "input" / f"noted {int(page.vue)}"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (number, 80, 120)).save(folder / f"{number}.png")
+    (folder / "bad.png").write_bytes(b"no photo")
+    tab = PhotoTab(page)
+    tab.enter(folder)
+    tab.start.click()
+    job = tab.job(folder.name)
+    job.reaches("Finished")
+    expect(job.element.get_by_text("1 photo failed")).to_be_visible()
+    expect(job.element.get_by_text("with a note")).to_be_hidden()
+    (folder / "bad.png").unlink()
+    number = job.links()["Report"].split("/")[-2]
+
+    def add_notes(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        for photo in told["latest"][:2]:
+            photo["notes"] = ["PNG holds no IPTC; it was left out."]
+        route.fulfill(response=answer, json=told)
+
+    page.page.route(f"**/restoreflow/jobs/{number}", add_notes)
+    job.button("Run again").click()
+    expect(job.element.locator(".rf-facts")).to_contain_text("1 gone")
+    job.element.get_by_text("1 photo gone").click()
+    expect(job.element.get_by_text("It was removed from the folder")).to_be_visible()
+    job.element.get_by_text("2 photos with a note, of the last 3").click()
+    expect(job.element.get_by_text("PNG holds no IPTC; it was left out.").first).to_be_visible()
+    page.page.unroute(f"**/restoreflow/jobs/{number}")
 
 
 def test_job_pauses_resumes_and_is_there_after_a_reload(

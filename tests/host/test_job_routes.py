@@ -11,6 +11,7 @@ import comfyui
 import pytest
 from caller import GRAPH, Web, refused, wait_until
 from PIL import Image
+from restoreflow.jobs.files import TEMPORARY
 from restoreflow.jobs.folders import Folders, default_file
 from restoreflow.jobs.outputs import sha256_of
 
@@ -62,6 +63,7 @@ def test_a_job_from_folder_to_report(web, job):
     assert (second["path"], second["outputs"]) == ("trip/c d.png", ["trip/c d_restored.png"])
     assert second["sha256"] == [sha256_of(web.output / "made" / "trip" / "c d_restored.png")]
     assert (second["width"], second["height"], second["state"]) == (60, 40, "done")
+    assert (first["notes"], second["notes"]) == ([], [])
     page = web.ask(f"/jobs/{job}/photos", after=first["place"], count=1, state=["done", "failed"])
     assert page.json["photos"] == [second]
     assert web.ask(f"/jobs/{job}/photos", state="failed").json == {"photos": []}
@@ -77,7 +79,7 @@ def test_photos_are_shown_before_and_after(web, job):
             assert answer.headers["Content-Type"] == "image/jpeg"
             assert Image.open(io.BytesIO(answer.body)).size == size
     refused(web.ask(f"/photos/{photo}/before", side=0), 400, "at least 16")
-    refused(web.ask(f"/photos/{photo}/after", output=1), 404, "1 results")
+    refused(web.ask(f"/photos/{photo}/after", output=1), 404, "has 1 result.")
     refused(web.ask(f"/photos/{photo}/after", output=-1), 400, "whole number")
     answer = web.ask(f"/photos/{photo}/output")
     assert answer.body == (web.output / "made" / "trip" / "c d_restored.png").read_bytes()
@@ -99,6 +101,32 @@ def test_results_and_reports_are_handed_out(web, job):
     assert answer.headers["Content-Security-Policy"] == "sandbox allow-scripts"
     assert "Content-Disposition" not in answer.headers
     assert len(re.findall(rb"<img class=(before|after) src='data:image/jpeg", answer.body)) == 4
+
+
+def test_photos_of_one_name_and_what_was_lost_of_them(web):
+    source = web.input / "twins"
+    source.mkdir()
+    Image.new("CMYK", (60, 40), (0, 90, 90, 0)).save(source / "a.jpg")
+    Image.new("RGBA", (60, 40), (200, 30, 30, 99)).save(source / "a.png")
+    made = with_input("2", format="jpeg", replace=True)
+    number = web.start("twins", source=str(source), graph=made).json["job"]["id"]
+    assert web.settled(number)["counts"] == {"done": 2}
+    first, second = web.ask(f"/jobs/{number}/photos").json["photos"]
+    assert first["outputs"] == ["a.jpg_restored.jpg"]
+    assert second["outputs"] == ["a.png_restored.jpg"]
+    assert first["notes"] == ["It is CMYK; it was converted to RGB."]
+    assert second["notes"] == ["JPEG holds no transparency; the photo was laid on white."]
+    for kind in ("csv", "html"):
+        body = web.ask(f"/jobs/{number}/report.{kind}").body.decode()
+        assert all(note in body for note in first["notes"] + second["notes"])
+
+
+def test_results_do_not_come_around_the_photos(web):
+    source = web.input / "around" / "photos"
+    source.mkdir(parents=True)
+    for target in (source, source.parent):
+        answer = web.start("never", source=str(source), target=str(target))
+        refused(answer, 400, "choose another output folder")
 
 
 def test_a_job_is_cancelled_resumed_and_deleted(web):
@@ -127,8 +155,12 @@ def test_a_job_that_may_goes_on_when_the_host_starts(web, tmp_path):
         assert first.start("many", source=str(source), auto_resume=True).status == 201
         wait_until(made)
     assert made() < count
+    left = tmp_path / "host" / "input" / "restoreflow" / "a trip" / f".x{TEMPORARY}"
+    left.parent.mkdir(parents=True)
+    left.touch()  # as by a host that ended while a photo was dropped
     with comfyui.Host(web.host.installation, tmp_path / "host"):
-        wait_until(lambda: made() == count)  # and nobody asks for anything
+        wait_until(lambda: made() == count, 300)  # and nobody asks for anything
+        wait_until(lambda: not left.exists())
 
 
 @POSIX

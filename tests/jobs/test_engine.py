@@ -1,5 +1,6 @@
 """Jobs run by an engine on a host that plays its part, and misbehaves."""
 
+import errno
 import hashlib
 import os
 import random
@@ -7,13 +8,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from job_host import PART, FakeHost, graph, wait_until
+from job_host import FakeHost, FakePhotos, graph, wait_until
 from restoreflow.jobs import dispatch
 from restoreflow.jobs.database import LedgerError
+from restoreflow.jobs.files import TEMPORARY
 from restoreflow.jobs.folders import FolderError
 from restoreflow.jobs.graph import (
     GraphError,
@@ -22,7 +25,9 @@ from restoreflow.jobs.graph import (
     with_photos,
     without_photos,
 )
+from restoreflow.jobs.photos import PhotoError
 from restoreflow.jobs.progress import latest, measures, page, progress
+from restoreflow.jobs.report import photo_facts
 from restoreflow.jobs.rows import Settings
 from restoreflow.jobs.scan import Found
 
@@ -149,8 +154,6 @@ def test_another_graph_or_settings_do_not_skip_nor_replace(start, place):
     other["2"]["inputs"]["steps"] = 6
     job = ended(host, create(host, place, other, retries=0))
     assert "stranger" in page(host.engine.ledger, job.id)[0].error
-    job = ended(host, create(host, place, saving={"format": "PNG"}, retries=0))
-    assert counts(host, job) == {"failed": 1}
     job = ended(host, create(host, place, other, out="out2"))
     assert counts(host, job) == {"done": 1}
 
@@ -326,28 +329,233 @@ def test_two_jobs_and_the_users_own_prompts(start, place):
 
 
 def test_a_job_gets_its_turn_while_another_has_photos_left(start, place, monkeypatch):
-    monkeypatch.setattr(dispatch, "TURN", 0.02)
+    monkeypatch.setattr(dispatch, "TURN", 5)
     fill(place / "in", 40)
     host = start(pace=0.002)
+    host.engine.dispatcher.clock = lambda: float(len(host.order))  # a turn is some five photos
     jobs = [create(host, place), create(host, place, out="out2")]
     for job in jobs:
         ended(host, job)
     assert host.order[:40].count(jobs[1].id) >= 5
-    assert sum(a != b for a, b in zip(host.order, host.order[1:], strict=False)) < 60
+    assert sum(a != b for a, b in zip(host.order, host.order[1:], strict=False)) < 30
 
 
 def test_a_full_disk_pauses_and_nothing_is_half_written(start, place):
     fill(place / "in", 20)
     host = start()
-    host.is_full = True
+    host.trouble = OSError(errno.ENOSPC, "There is no room")
     job = create(host, place)
     assert ended(host, job, "paused").reason == "There is no room."
     assert counts(host, job) == {"waiting": 20} and files(place / "out") == {}
-    host.is_full = False
+    host.trouble = None
     host.engine.resume(job.id)
     ended(host, job)
     assert counts(host, job) == {"done": 20}
     assert all(photo.attempts == 0 for photo in page(host.engine.ledger, job.id))
+
+
+def as_png() -> dict:
+    made = graph()
+    made["10"]["inputs"]["format"] = "png"
+    return made
+
+
+def test_photos_of_one_name_become_two_results(start, place):
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        (place / "in" / name).write_bytes(name.encode())
+    host = start()
+    job = ended(host, create(host, place, as_png()))
+    assert counts(host, job) == {"done": 3}
+    expected = {"a.jpg_0.png": b"gpj.a", "a.png_0.png": b"gnp.a", "b_0.png": b"gpj.b"}
+    assert files(place / "out") == expected
+    (place / "in" / "b.png").write_bytes(b"later")
+    (place / "in" / "b.jpg").write_bytes(b"changed")
+    host.engine.resume(job.id)
+    assert counts(host, ended(host, job)) == {"done": 4}
+    more = {"b_0.png": b"degnahc", "b.png_0.png": b"retal"}
+    assert files(place / "out") == {**expected, **more}
+    again = ended(host, create(host, place, as_png()))
+    assert counts(host, again) == {"skipped": 4}
+
+
+def test_no_photo_gets_the_name_of_anothers_result(start, place):
+    fill(place / "in", 2)
+    host = start()
+    job = ended(host, create(host, place))
+    first, second = page(host.engine.ledger, job.id)
+    assert host.engine.own(first.id, "p0_0.jpg", "10")
+    for photo, node in ((second, "10"), (first, "11")):
+        with pytest.raises(PhotoError, match=r"p0_0.jpg is the result of p0.jpg already: choose"):
+            host.engine.own(photo.id, "p0_0.jpg", node)
+
+
+def test_photos_that_may_get_one_name_are_entered_together(monkeypatch):
+    monkeypatch.setattr(dispatch, "BATCH", 2)
+    paths = ["1.jpg", "a.heic", "a.old.jpg", "A.png", "b.jpg", "b/a.jpg", "c.jpg"]
+    paths += ["trip.1/1.jpg", "trip.1/2.jpg", "trip.1/3.jpg"]
+    batches = list(dispatch._batches(Found(path, 1, 1) for path in paths))
+    expected = [paths[:4], paths[4:6], paths[6:8], paths[8:]]
+    assert [[found.path for found in batch] for batch in batches] == expected
+
+
+def test_what_was_lost_is_told_of_each_photo(start, place):
+    fill(place / "in", 2)
+    host = start()
+    job = ended(host, create(host, place))
+    told = [
+        photo_facts(host.engine.ledger, photo)["notes"]
+        for photo in page(host.engine.ledger, job.id)
+    ]
+    assert told == [["Told of p0_0.jpg."], ["Told of p1_0.jpg."]]
+    host.engine.opened(1, "0" * 64, 1, 1, ["It is CMYK."])
+    assert host.engine.ledger.outputs.notes(1) == ["It is CMYK.", "Told of p0_0.jpg."]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES])
+def test_a_disk_that_does_not_answer_is_asked_again_so_many_times(start, place, number):
+    fill(place / "in", 2)
+    host = start()
+    host.trouble = OSError(number, "It did not answer")
+    job = ended(host, create(host, place, retries=2))
+    assert counts(host, job) == {"failed": 2} and len(host.attempts) == 6
+    host.trouble = None
+    host.engine.resume(job.id, forgive=True)
+    assert counts(host, ended(host, job)) == {"done": 2}
+
+
+def test_a_photo_that_a_disk_does_not_tell_of_is_not_gone(start, place, monkeypatch):
+    fill(place / "in", 2)
+    host, lstat = start(), Path.lstat
+    job = ended(host, create(host, place))
+    photo = page(host.engine.ledger, job.id)[0]
+
+    def away(path: Path):
+        if path.name == "p0.jpg":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", away)
+    host.engine.failed(photo.id, "It did not answer.")
+    assert counts(host, job) == {"done": 1, "waiting": 1}
+    assert host.engine.ledger.photo(photo.id).attempts == 1
+
+
+def taken_away(target: Path) -> None:
+    target.rename(target.with_name("away"))
+
+
+def made_a_file(target: Path) -> None:
+    taken_away(target)
+    target.write_bytes(b"")
+
+
+def made_a_link(target: Path) -> None:
+    taken_away(target)
+    target.with_name("elsewhere").mkdir()
+    target.symlink_to(target.with_name("elsewhere"), target_is_directory=True)
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        (taken_away, "out is not there: bring its disk back, or make it anew, and resume."),
+        (made_a_file, "out is not there"),
+        (made_a_link, "out leads elsewhere by a link now: put the folder back and resume."),
+    ],
+)
+def test_an_output_folder_that_goes_away_pauses(start, place, happens, says):
+    fill(place / "in", 20)
+    host, target = start(pace=0.01), place / "out"
+    job = create(host, place, retries=0)
+    wait_until(lambda: counts(host, job).get("done", 0) >= 3)
+    happens(target)
+    assert says in ended(host, job, "paused").reason
+    assert counts(host, job).keys() == {"done", "waiting"}
+    assert all(photo.attempts == 0 for photo in page(host.engine.ledger, job.id))
+    done = counts(host, job)
+    host.engine.resume(job.id)
+    assert says in ended(host, job, "paused").reason and counts(host, job) == done
+    assert not target.is_dir() or files(target) == {}, "it was made anew, or written elsewhere"
+    if os.path.lexists(target):
+        target.unlink()
+    (place / "away").rename(target)
+    host.engine.resume(job.id)
+    assert counts(host, ended(host, job)) == {"done": 20}
+    wait_until(lambda: len(files(target)) == 20)  # and no file that was half-written as it went
+
+
+def test_an_output_folder_on_another_disk_pauses(start, place, monkeypatch):
+    fill(place / "in", 20)
+    host, identity = start(pace=0.01), dispatch._identity
+    job = create(host, place, retries=0)
+    wait_until(lambda: counts(host, job).get("done", 0) >= 3)
+    moved = lambda folder: (-1, 1) if folder == place / "out" else identity(folder)  # noqa: E731
+    monkeypatch.setattr(dispatch, "_identity", moved)  # as the mount point of a disk that is away
+    assert "is on another disk now" in ended(host, job, "paused").reason
+    assert counts(host, job).keys() == {"done", "waiting"}
+
+
+def test_an_output_folder_without_rights_pauses(start, place, monkeypatch):
+    fill(place / "in", 3)
+    host = start()
+    host.trouble = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(dispatch.os, "access", lambda folder, mode: folder != place / "out")
+    job = create(host, place, retries=0)
+    assert "Nothing can be written into" in ended(host, job, "paused").reason
+    assert counts(host, job) == {"waiting": 3}
+
+
+def test_an_output_folder_is_made_with_the_job_or_refused(start, place):
+    fill(place / "in", 1)
+    (place / "file").write_bytes(b"")
+    host = start()
+    with pytest.raises(FolderError, match=r"file/out cannot be made \(Not a directory\): choose"):
+        create(host, place, out="file/out")
+    host.held.clear()
+    create(host, place, out="a/b")
+    assert (place / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("out", ["in", ".", "in/../in"])
+def test_results_do_not_come_among_or_around_the_photos(start, place, out):
+    fill(place / "in", 1)
+    host = start()
+    with pytest.raises(FolderError, match="choose another output folder") as error:
+        create(host, place, out=out)
+    assert str(error.value).endswith(".") and "\n" not in str(error.value)
+    assert not (place / "user" / "jobs.sqlite").exists()
+
+
+def test_what_was_left_out_is_counted_in_words():
+    troubles = [("a", "no"), ("b", "no")]
+    assert dispatch._left_out(troubles[:1]) == "1 thing was left out: a: no."
+    assert dispatch._left_out(troubles) == "2 things were left out: a: no; b: no."
+
+
+def test_leftovers_are_looked_for_beside_all_else(start, place, monkeypatch):
+    fill(place / "in", 1)
+    host, begun, gate = start(), threading.Event(), threading.Event()
+    job = ended(host, create(host, place))
+    host.engine.stop()
+    host.engine.ledger.set_state(job.id, "running")
+    host.engine.drop = place / "dropped"
+    for folder in (place / "out", place / "dropped" / "a trip"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".x{TEMPORARY}").touch()
+    delete = FakePhotos.delete_leftovers
+
+    def slow(folder: Path) -> int:
+        begun.set()
+        gate.wait(60)
+        return delete(folder)
+
+    monkeypatch.setattr(FakePhotos, "delete_leftovers", staticmethod(slow))
+    host.engine.open()
+    assert begun.wait(60) and host.engine.job(job.id).state == "interrupted"
+    host.engine.resume(job.id)
+    ended(host, job)
+    gate.set()
+    wait_until(lambda: not list(place.rglob(f"*{TEMPORARY}")))
 
 
 def test_a_missing_model_stops_at_once(start, place):
@@ -385,8 +593,6 @@ def test_what_is_no_job_is_refused_in_a_sentence(start, place):
     same["11"]["inputs"]["suffix"] = "_0"
     with pytest.raises(GraphError, match="a suffix of its own"):
         host.engine.create("x", same, place / "in", place / "out")
-    with pytest.raises(FolderError, match="another output folder"):
-        create(host, place, out="in")
     assert host.engine._thread is None and not (place / "user" / "jobs.sqlite").exists()
 
 
@@ -494,6 +700,11 @@ def test_a_ledger_that_cannot_be_written_pauses(start, place, monkeypatch):
         context.setattr(ledger.database, "writing", full)
         wait_until(lambda: not host.engine.dispatcher.runs)
         wait_until(lambda: not host.running and not host.queue)
+        wait_until(lambda: host.engine.job(job.id).state == "paused")
+        assert ledger.job(job.id).state == "running", "which is not what it is"
+        for shown in (host.engine.job(job.id), *host.engine.jobs()):
+            assert shown.state == "paused" and "disk is full" in shown.reason
+        host.engine.pause(job.id)  # says nothing new
     assert "disk is full" in ended(host, job, "paused").reason
     host.engine.resume(job.id)
     ended(host, job)
@@ -530,7 +741,7 @@ pack = types.ModuleType("restoreflow"); pack.__path__ = [sys.argv[1]]
 sys.modules["restoreflow"] = pack
 sys.path.append(sys.argv[1] + "/tests")
 from pathlib import Path
-from job_host import FakeHost, graph, wait_until
+from job_host import FakeHost, FakePhotos, graph, wait_until
 from restoreflow.jobs.rows import Settings
 place, auto = Path(sys.argv[2]), sys.argv[3] == "auto"
 host = FakeHost(pace=0.004)
@@ -559,8 +770,7 @@ def test_killed_three_times_and_resumed_to_the_end(start, place, how):
             assert process.stdout.readline() == "running\n"
             time.sleep(dice.uniform(0, 0.4))
             process.send_signal(signal.SIGKILL)
-        (place / "out").mkdir(exist_ok=True)
-        (place / "out" / f".left{PART}").touch()
+        (place / "out" / f".left{TEMPORARY}").touch()
     subprocess.run(command, check=True, timeout=300, capture_output=True)
     host = start()
     (job,) = host.engine.ledger.jobs()
@@ -586,13 +796,12 @@ def test_killed_between_announcement_and_record(start, place, renamed):
     ledger = host.engine.ledger
     (photo,) = page(ledger, job.id)
     ledger.outputs.announce(photo.id, "10", "p0_0.jpg", hashlib.sha256(b"0 otohp").hexdigest())
-    (place / "out").mkdir()
-    name = "p0_0.jpg" if renamed else f".x{PART}"
+    name = "p0_0.jpg" if renamed else f".x{TEMPORARY}"
     (place / "out" / name).write_bytes(b"0 otohp")
     host.engine.open()
     state = "done" if renamed else "waiting"
     assert counts(host, job) == {state: 1} and ledger.job(job.id).state == "interrupted"
-    assert not (place / "out" / f".x{PART}").exists()
+    wait_until(lambda: not (place / "out" / f".x{TEMPORARY}").exists())
 
 
 # Cheap

@@ -55,7 +55,7 @@ def test_nothing_is_opened_before_it_is_asked(tmp_path):
 
 
 def test_a_job_comes_back_as_it_was_told(ledger, tmp_path):
-    settings = Settings(retries=1, group=3, limit=5, auto_resume=True, saving={"suffix": "_x"})
+    settings = Settings(retries=1, group=3, limit=5, auto_resume=True)
     job = ledger.create("Grüße", graph(saves=2), tmp_path / "in", tmp_path / "out", settings)
     assert (job.settings, job.graph, job.saves) == (settings, graph(saves=2), 2)
     assert (job.source, job.target) == (tmp_path / "in", tmp_path / "out")
@@ -65,6 +65,14 @@ def test_a_job_comes_back_as_it_was_told(ledger, tmp_path):
     for missing in (ledger.job, ledger.photo):
         with pytest.raises(LedgerError, match="There is no"):
             missing(job.id)
+
+
+def test_listing_jobs_reads_no_graph(ledger, tmp_path, monkeypatch):
+    create(ledger, tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(Job, "graph", None)
+        (job,) = ledger.jobs()
+    assert job.graph == graph()
 
 
 def test_deleting_a_job_deletes_its_rows(ledger, tmp_path):
@@ -177,10 +185,10 @@ def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     job = create(ledger, tmp_path, Found("a", 1, 1), Found("b", 1, 1))
     photo, neighbour = photos(ledger, job)
 
-    def own(photo: Photo = photo, job: Job = job) -> str | None:
+    def own(photo: Photo = photo, job: Job = job) -> bool:
         return ledger.outputs.own(photo, job, "a.10", "10")
 
-    assert own() is None
+    assert not own()
     for data in (b"one", b"two"):
         ledger.queue([photo.id])
         save(ledger, job, photo, data)
@@ -188,12 +196,12 @@ def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     ledger.outputs.announce(photo.id, "10", "a.10", hashlib.sha256(b"three").hexdigest())
     for data in (b"one", b"two", b"three"):  # whichever of them the power left there
         (job.target / "a.10").write_bytes(data)
-        assert own() == hashlib.sha256(data).hexdigest()
-    assert ledger.outputs.own(photo, job, "a.10", "11") is None  # nor is another node's
-    assert own(neighbour) is None  # another photo's result is nobody's to replace
-    assert own(photo, create(ledger, tmp_path, saving={"format": "PNG"})) is None
+        assert own()
+    assert not ledger.outputs.own(photo, job, "a.10", "11")  # nor is another node's
+    assert not own(neighbour)  # another photo's result is nobody's to replace
+    assert not own(photo, create(ledger, tmp_path, made=graph(saves=2)))
     (job.target / "a.10").write_bytes(b"a person's")
-    assert own() is None
+    assert not own()
 
 
 def test_an_earlier_photo_is_recognised_by_content(ledger, tmp_path):
@@ -258,18 +266,52 @@ def test_an_announcement_is_on_the_disk_and_the_rest_is_not_waited_for(ledger, t
 
 
 def test_versions(tmp_path, monkeypatch):
-    file = tmp_path / "jobs.sqlite"
+    file, now = tmp_path / "jobs.sqlite", database.VERSION
     Database(file).connection().close()
-    monkeypatch.setattr(database, "VERSION", 3)
-    steps = {1: "ALTER TABLE job ADD COLUMN a", 2: "ALTER TABLE job ADD COLUMN b"}
+    monkeypatch.setattr(database, "VERSION", now + 2)
+    steps = {now: "ALTER TABLE job ADD COLUMN a", now + 1: "ALTER TABLE job ADD COLUMN b"}
     monkeypatch.setattr(database, "MIGRATIONS", steps)
     one, other = Database(file), Database(file)
     for each in (one, other):
         each.connection().execute("SELECT a, b FROM job")
         each.close()
     monkeypatch.undo()
-    with pytest.raises(LedgerError, match=r"newer RestoreFlow \(version 3, this one knows 1\)"):
+    says = rf"newer RestoreFlow \(version {now + 2}, this one knows {now}\)"
+    with pytest.raises(LedgerError, match=says):
         Database(file).connection()
+
+
+def tables(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    """Tables and indices with their columns."""
+    names = connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    kinds = ("table", "index")
+    columns = {
+        name: {row[1 if kind == "table" else 2] for row in
+               connection.execute(f"PRAGMA {kind}_info({name})")}
+        for (name,) in names for kind in kinds
+        if connection.execute(f"PRAGMA {kind}_info({name})").fetchone()
+    }  # fmt: skip
+    return columns
+
+
+def test_a_ledger_of_the_first_version_goes_on(ledger, tmp_path):
+    """`ledger_1.sql` is what that version wrote: a job, one with other settings, two photos."""
+    old = Ledger(tmp_path / "old.sqlite")
+    with sqlite3.connect(old.database.file) as connection:
+        connection.executescript((Path(__file__).parent / "ledger_1.sql").read_text("utf-8"))
+    connection.close()
+    assert tables(old.database.connection()) == tables(ledger.database.connection())
+    job, other = old.jobs()
+    assert (job.settings, other.settings) == (Settings(), Settings(limit=3))
+    again = old.create("again", graph(), Path("/in"), Path("/out"), Settings(retries=0))
+    assert again.likeness == job.likeness != other.likeness, "what was done is skipped"
+    heic, png = photos(old, job)
+    assert old.siblings(png) == [heic.path] and old.outputs.path(heic.id, "10") == "Ä/IMG_0.png"
+    assert old.outputs.rival(png, job, "Ä/IMG_0.png", "10") == heic.path
+    assert old.outputs.notes(heic.id) == []
+    old.outputs.note(heic.id, "", ["It is CMYK."])
+    assert old.outputs.notes(heic.id) == ["It is CMYK."]
+    old.database.close()
 
 
 def test_counting_100_000_photos(ledger, tmp_path, capsys):

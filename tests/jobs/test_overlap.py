@@ -7,6 +7,7 @@ import time
 import pytest
 from job_host import wait_until
 from restoreflow.jobs.overlap import Reader, Writer
+from restoreflow.jobs.photos import DiskError, HeldUpError
 
 
 class Told:
@@ -26,11 +27,11 @@ def told() -> Told:
 
 def test_an_output_is_announced_saved_and_reported(told):
     writer = Writer(told)
-    writer.put(1, "10", "a.png", lambda announce: announce("sha"))
+    writer.put(1, "10", lambda announce: announce("a.png", "sha", ["It holds no IPTC."]))
     writer.close()
     assert told.all == [
         ("writing", 1, "10"),
-        ("announce", 1, "10", "a.png", "sha"),
+        ("announce", 1, "10", "a.png", "sha", ["It holds no IPTC."]),
         ("saved", 1, "10"),
         ("written", 1, "10"),
     ]
@@ -41,7 +42,9 @@ def test_an_output_is_announced_saved_and_reported(told):
     [
         (ValueError("It has no colours."), ("failed", 1, "It has no colours.", True)),
         (OSError(errno.EACCES, "Permission denied"), ("failed", 1, "Permission denied.", False)),
-        (OSError(errno.ENOSPC, "No space left"), ("disk_full", 1, "No space left.")),
+        (DiskError("It is so."), ("failed", 1, "It is so.", False)),
+        (OSError(errno.ENOSPC, "No space left"), ("held_up", 1, "No space left.")),
+        (HeldUpError(None, "It is so."), ("held_up", 1, "It is so.")),
         (KeyError(), ("failed", 1, "KeyError.", False)),
     ],
 )
@@ -51,8 +54,8 @@ def test_an_error_goes_to_the_photo_and_the_writer_goes_on(told, error, report):
     def broken(announce) -> None:
         raise error
 
-    writer.put(1, "10", "a.png", broken)
-    writer.put(2, "10", "b.png", lambda announce: None)
+    writer.put(1, "10", broken)
+    writer.put(2, "10", lambda announce: None)
     writer.close()
     assert report in told.all and ("saved", 1, "10") not in told.all
     assert ("written", 1, "10") in told.all and ("saved", 2, "10") in told.all
@@ -66,7 +69,7 @@ def test_only_so_many_outputs_wait(told):
             gate.wait(10)
             done.append(number)
 
-        writer.put(number, "10", "a", write)
+        writer.put(number, "10", write)
 
     def fill() -> None:
         for number in range(6):

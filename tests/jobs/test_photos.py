@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
-from restoreflow.jobs import colour, metadata, photos
+from restoreflow.jobs import colour, files, metadata, photos
 from restoreflow.jobs.encoding import encode
 from restoreflow.jobs.photos import (
-    DiskFullError,
+    DiskError,
+    HeldUpError,
     PhotoError,
     Saving,
     Source,
@@ -486,9 +487,22 @@ def test_the_graph_lies_in_png_text_as_comfyui_has_it_and_in_xmp_elsewhere(tmp_p
         assert graph_in(twice.source.xmp) == {"prompt": "{}"}
 
 
+def test_the_graph_of_a_source_is_not_taken_for_the_results(tmp_path):
+    photo = read(put(tmp_path, "x.png", as_file(picture(), "PNG", pnginfo=_texts())))
+    for name in ("x.jpg", "x.webp", "x.tif", "x.png"):
+        earlier = read(again(tmp_path, photo, f"earlier {name}", texts=GRAPH))
+        for again_as in ("png", "jpg", "webp", "tif"):
+            path = again(tmp_path, earlier, f"{name}.{again_as}")
+            data = path.read_bytes()
+            assert not any(key in data for key in (b"restoreflow:", b"workflow", b"an older"))
+    with Image.open(again(tmp_path, photo, "y.png")) as image:
+        assert image.text == {"Author": "Ann"}
+
+
 def _texts() -> PngInfo:
     info = PngInfo()
     info.add_text("Author", "Ann")
+    info.add_text("workflow", "an older graph")
     info.add_text("prompt", "an older graph")
     return info
 
@@ -547,6 +561,14 @@ def test_what_a_tiff_tells_beside_the_usual_is_carried(tmp_path):
         with Image.open(again(tmp_path, photo, name)) as image:
             found = image.getexif()
             assert {tag: found.get(tag) for tag in told} == told, name
+
+
+@pytest.mark.parametrize("tag", [34377, 37724])
+def test_what_photoshop_keeps_in_a_tiff_is_told(tmp_path, tag):
+    Image.fromarray(picture()).save(tmp_path / "x.tif", tiffinfo={tag: b"8BIM"})
+    assert any("Photoshop" in note for note in read(tmp_path / "x.tif").notes)
+    Image.fromarray(picture()).save(tmp_path / "y.tif")
+    assert read(tmp_path / "y.tif").notes == ()
 
 
 def test_what_cannot_be_parsed_is_left_out_and_noted(tmp_path):
@@ -629,11 +651,12 @@ def left(folder: Path) -> list[str]:
 def test_the_sha256_is_known_before_the_name_and_the_file_is_hidden(tmp_path):
     seen = []
 
-    def before(sha256: str) -> None:
+    def before(sha256: str, notes: tuple[str, ...]) -> None:
         (name,) = left(tmp_path / "out")
-        assert name.startswith(".") and name.endswith(photos.TEMPORARY)
+        assert name.startswith(".") and name.endswith(files.TEMPORARY)
         data = (tmp_path / "out" / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == sha256
+        assert photos.delete_leftovers(tmp_path) == 0, "it is being written"
         seen.append(sha256)
 
     written = write(tmp_path / "out" / "x.png", PIXELS, before_rename=before)
@@ -649,19 +672,20 @@ class CrashError(BaseException):
 def test_a_crash_before_the_name_leaves_the_target_as_it_was(tmp_path, monkeypatch, sidecar):
     put(tmp_path, "x.png", b"before")
 
-    def crash(sha256: str) -> None:
-        monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # the dead delete nothing
-        raise CrashError
+    with monkeypatch.context() as dead, pytest.raises(CrashError):
 
-    with monkeypatch.context() as monkeypatch, pytest.raises(CrashError):
+        def crash(*_: object) -> None:
+            dead.setattr(Path, "unlink", lambda *_, **__: None)  # the dead delete nothing
+            raise CrashError
+
         write(tmp_path / "x.png", PIXELS, before_rename=crash, replace=True, sidecar=sidecar)
     assert (tmp_path / "x.png").read_bytes() == b"before" and len(left(tmp_path)) > 1
     assert photos.delete_leftovers(tmp_path) == (1 if sidecar is None else 2)
-    assert left(tmp_path) == ["x.png"]
+    assert left(tmp_path) == ["x.png"] and photos.delete_leftovers(tmp_path / "missing") == 0
 
 
 @pytest.mark.parametrize("fails", ["fsync", "write", "link"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_full_disk_leaves_nothing_and_is_told_from_other_errors(
     tmp_path, monkeypatch, fails, number
 ):
@@ -671,22 +695,22 @@ def test_a_full_disk_leaves_nothing_and_is_told_from_other_errors(
     if fails == "write":
         monkeypatch.setattr(photos, "open", fail, raising=False)
     else:
-        monkeypatch.setattr(photos.os, fails, fail)
-        monkeypatch.setattr(photos.os, "rename", fail)
-    expected = DiskFullError if number == errno.ENOSPC else PhotoError
+        monkeypatch.setattr(files.os, fails, fail)
+        monkeypatch.setattr(files.os, "rename", fail)
+    expected = DiskError if number == errno.EIO else HeldUpError
     with pytest.raises(expected) as error:
         write(tmp_path / "x.png", PIXELS, sidecar={})
-    assert is_one_sentence(error, "x.png") and left(tmp_path) == []
+    named = "x.png" if number != errno.EROFS else str(tmp_path)
+    assert is_one_sentence(error, named) and left(tmp_path) == []
     assert not isinstance(error.value, PhotoError) or number == errno.EIO
 
 
 def test_a_foreign_file_is_never_replaced_unless_told(tmp_path):
     path = put(tmp_path, "x.png", b"foreign")
-    for own in (None, "0" * 64):
-        with pytest.raises(PhotoError, match="was not written by this job") as error:
-            write(path, PIXELS, own=own)
-        assert is_one_sentence(error) and path.read_bytes() == b"foreign"
-    written = write(path, PIXELS, own=hashlib.sha256(b"foreign").hexdigest())
+    with pytest.raises(PhotoError, match="is not what was made here of this photo") as error:
+        write(path, PIXELS)
+    assert is_one_sentence(error) and path.read_bytes() == b"foreign"
+    written = write(path, PIXELS, own=lambda: True)
     assert write(path, PIXELS, replace=True).sha256 == written.sha256
     assert left(tmp_path) == ["x.png"]
 
@@ -694,10 +718,10 @@ def test_a_foreign_file_is_never_replaced_unless_told(tmp_path):
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_comes_meanwhile_is_not_replaced(tmp_path, monkeypatch, links):
     if not links:
-        monkeypatch.setattr(photos.os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no")))
+        monkeypatch.setattr(files.os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no")))
     path = tmp_path / "x.png"
-    with pytest.raises(PhotoError, match="was not written by this job"):
-        write(path, PIXELS, before_rename=lambda _: path.write_bytes(b"another's"))
+    with pytest.raises(PhotoError, match="is there already"):
+        write(path, PIXELS, before_rename=lambda *_: path.write_bytes(b"another's"))
     assert path.read_bytes() == b"another's" and left(tmp_path) == ["x.png"]
     path.unlink()
     assert write(path, PIXELS).path == path and left(tmp_path) == ["x.png"]
@@ -712,8 +736,43 @@ def test_a_sidecar_names_its_photo_and_is_told_from_a_foreign_one(tmp_path):
     assert write(path, PIXELS, sidecar={"seed": 8}).path == path
     put(tmp_path, "x.png.json", b"{}")
     with pytest.raises(PhotoError, match="x.png.json is there already"):
-        write(path, PIXELS, sidecar={}, own=written.sha256)
+        write(path, PIXELS, sidecar={}, own=lambda: True)
     assert left(tmp_path) == ["x.png", "x.png.json"]
+
+
+def test_folders_are_made_but_never_the_root(tmp_path):
+    root = tmp_path / "out"
+    with pytest.raises(DiskError):
+        write(root / "a" / "b" / "x.png", PIXELS, root=root)
+    assert not root.exists()
+    root.mkdir()
+    assert write(root / "a" / "b" / "x.png", PIXELS, root=root).path.is_file()
+
+
+def test_what_the_owner_says_leaves_everything_untouched(tmp_path):
+    def own() -> bool:
+        raise HeldUpError(None, "The disk is away.")
+
+    with pytest.raises(HeldUpError, match="is away"):
+        write(tmp_path / "a" / "x.png", PIXELS, own=own, replace=True)
+    assert left(tmp_path) == []
+
+
+def test_a_disk_that_does_not_answer_is_told_from_a_bad_photo(tmp_path, monkeypatch):
+    path = put(tmp_path, "x.png", as_file(picture(), "PNG"))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DiskError) as error:
+        read(path)
+    assert is_one_sentence(error, "x.png")
+
+
+def test_the_sha256_is_of_what_was_decoded(tmp_path):
+    path = put(tmp_path, "x.png", as_file(picture(), "PNG"))
+    assert read(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_tree_is_mirrored_and_the_extension_right(tmp_path):
@@ -721,6 +780,8 @@ def test_the_tree_is_mirrored_and_the_extension_right(tmp_path):
     assert target_path(place, tmp_path, Saving(), "_r") == tmp_path / "a" / "B_r.JPG"
     assert target_path(place, tmp_path, Saving(format="tiff")) == tmp_path / "a" / "B.tif"
     assert target_path(Path("x.y.heic"), tmp_path, Saving()).name == "x.y.png"
+    whole = target_path(place, tmp_path, Saving(format="png"), "_r", whole=True)
+    assert whole == tmp_path / "a" / "B.JPG_r.png"
 
 
 def test_no_path_leads_out_of_the_root(tmp_path):

@@ -97,6 +97,7 @@ def test_the_table_says_all_that_the_ledger_knows(ledger, tmp_path):
     first = finish(ledger, job, "a.png", psnr=30.5, other=2)
     second = finish(ledger, job, "Grüße/b, 1.png", psnr=float("nan"))
     ledger.outputs.announce(2, "9", "old.png", "0" * 64)  # not done
+    ledger.outputs.note(1, "", ["It is CMYK.", "It is odd."])
     fail(ledger, job, "c.png", 'c.png is "cut", off:\ncopy it again.')
     rows = table(ledger, job)
     assert list(rows[0]) == [*COLUMNS, "other", "psnr"]
@@ -104,7 +105,7 @@ def test_the_table_says_all_that_the_ledger_knows(ledger, tmp_path):
     assert by_path["a.png"] == {
         "path": "a.png", "state": "done", "attempts": "1", "seconds": "1.235", "width": "60",
         "height": "40", "outputs": "a.png.10.png", "output sha256": first, "error": "",
-        "other": "2.0", "psnr": "30.5",
+        "notes": "It is CMYK. It is odd.", "other": "2.0", "psnr": "30.5",
     }  # fmt: skip
     assert by_path["Grüße/b, 1.png"]["output sha256"] == second
     assert by_path["Grüße/b, 1.png"]["psnr"] == ""
@@ -121,6 +122,44 @@ def test_several_outputs_share_a_cell(ledger, tmp_path):
     assert row["output sha256"] == " | ".join(sums)
     facts = photo_facts(ledger, page(ledger, job.id)[0])
     assert (facts["outputs"], facts["sha256"]) == (row["outputs"].split(" | "), sums)
+
+
+def test_what_was_lost_is_told_once_and_of_the_last_attempt_only(ledger, tmp_path):
+    job = create(ledger, tmp_path, "a.png", "b.png")
+    finish(ledger, job, "a.png")
+    first, second = (photo.id for photo in page(ledger, job.id))
+    for notes in (["It was CMYK."], ["It is grey."]):
+        ledger.outputs.note(first, "", notes)
+    for node in ("10", "11"):
+        ledger.outputs.announce(first, node, f"{node}.png", "0" * 64, ["PNG holds no IPTC."])
+    assert ledger.outputs.notes(first) == ["It is grey.", "PNG holds no IPTC."]
+    ledger.outputs.skip(second, first)
+    facts = [photo_facts(ledger, photo)["notes"] for photo in page(ledger, job.id)]
+    assert facts == [["It is grey.", "PNG holds no IPTC."]] * 2
+    listed = Page(b"".join(contact_sheet(ledger, job, pictures=False)))
+    assert listed.texts.count("It is grey. PNG holds no IPTC.") == 2
+    ledger.outputs.announce(first, "10", "10.png", "0" * 64)
+    ledger.outputs.announce(first, "11", "11.png", "0" * 64)
+    assert ledger.outputs.notes(first) == ["It is grey."]
+    ledger.delete(job.id)
+    assert ledger.outputs.notes(first) == []
+
+
+def test_the_sheet_tells_beside_a_photo_what_was_lost(ledger, tmp_path):
+    (tmp_path / "in").mkdir()
+    job = create(ledger, tmp_path, "a.png")
+    finish(ledger, job, "a.png")
+    ledger.outputs.note(1, "", [f"It has {NASTY}."])
+    found = Page(b"".join(contact_sheet(ledger, job)))
+    assert f"It has {NASTY}." in found.texts and len(found.all("img")) == 2
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_dry_run_is_told(ledger, tmp_path, limit):
+    settings = Settings(limit=limit)
+    job = ledger.create("dry", graph(), tmp_path / "in", tmp_path / "out", settings)
+    told = "the first photo" if limit == 1 else "the first 3 photos"
+    assert told in Page(b"".join(contact_sheet(ledger, job))).texts
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＠"])

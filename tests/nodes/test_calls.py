@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from restoreflow.jobs.database import LedgerError
 from restoreflow.jobs.folders import FolderError
 from restoreflow.jobs.graph import GraphError
-from restoreflow.jobs.photos import DiskFullError, PhotoError
+from restoreflow.jobs.photos import HeldUpError, PhotoError
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_on_which_machine_it_was_sent(calls, peer, is_local):
         (LedgerError("It is so."), 409),
         (web.HTTPRequestEntityTooLarge(1, 2), 413),
         (OSError(errno.ENOSPC, "No space left on device"), 507),
-        (DiskFullError(errno.ENOSPC, "It is so."), 507),
+        (HeldUpError(errno.ENOSPC, "It is so."), 507),
         (sqlite3.OperationalError("database or disk is full"), 507),
     ],
 )

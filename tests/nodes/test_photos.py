@@ -1,5 +1,6 @@
 """Photo in, photo out, without a job: what the two nodes read, carry and save."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from restoreflow.jobs import photos
 from restoreflow.jobs.folders import FolderError
 
@@ -157,6 +159,25 @@ def test_the_graph_is_embedded_unless_it_may_not_be(save, place, monkeypatch):
             assert not back.info.get("prompt") and not back.info.get("workflow")
 
 
+def test_the_graph_of_the_source_is_left_out(job_photo, save, place):
+    info = PngInfo()
+    for key in ("prompt", "workflow", "Author"):
+        info.add_text(key, "{}")
+    Image.new("RGB", (8, 8)).save(place / "input" / "a.png", pnginfo=info)
+    image, _, photo, *_ = job_photo()
+    save(image, photo, embed_workflow=False)
+    with Image.open(place / "output" / "a_restored.png") as back:
+        assert back.text == {"Author": "{}"}
+
+
+def test_a_photo_and_pictures_are_counted_in_words(nodes):
+    carried = SimpleNamespace(row=5)
+    with pytest.raises(ValueError, match="got 2 pictures for 1 photo: give"):
+        nodes.photo_files.matched((carried,), 2)
+    with pytest.raises(ValueError, match="got 1 picture for 2 photos: give"):
+        nodes.photo_files.matched((carried, carried), 1)
+
+
 def test_a_note_beside_it(job_photo, save, place):
     jpeg(place / "input" / "a.jpg")
     image, _, photo, *_ = job_photo()
@@ -164,6 +185,8 @@ def test_a_note_beside_it(job_photo, save, place):
     told = json.loads((place / "output" / "a_restored.jpg.json").read_text())
     assert told["seed"] == {"Flow (5)": 7} and told["steps"] == {"Flow (5)": 3}
     assert told["models"] == [{"file": "x.pth", "revision": None}]
+    data = (place / "input" / "a.jpg").read_bytes()
+    assert told["source_sha256"] == hashlib.sha256(data).hexdigest()
     assert told["source"] == "a.jpg" and len(told["graph_sha256"]) == len(told["sha256"]) == 64
 
 

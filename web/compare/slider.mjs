@@ -14,8 +14,11 @@ export class Slider {
   #at = 50;
   #view = new View();
 
-  /** `enlarge(index)`, if given, is called by a button; `empty` is shown without pictures. */
-  constructor({ enlarge = null, empty = "No pictures yet." } = {}) {
+  /**
+   * `enlarge(index)`, if given, is called by a button; `empty` is shown without pictures.
+   * `failed(pair)` is called with one that cannot be shown.
+   */
+  constructor({ enlarge = null, empty = "No pictures yet.", failed = () => {} } = {}) {
     this.before = layer("before");
     this.after = layer("after");
     this.message = h("p", { class: "rf-message" }, empty);
@@ -49,7 +52,12 @@ export class Slider {
     this.element = h("div", { class: "rf rf-compare" }, this.stage, this.tools);
     for (const { picture } of [this.before, this.after]) {
       picture.onload = () => this.#draw();
-      picture.onerror = () => this.#tell(`${this.pairs[this.#index].name} cannot be shown.`);
+      picture.onerror = () => {
+        const pair = this.pairs[this.#index];
+        if (!pair) return; // they were taken away meanwhile
+        this.#tell(`${pair.name} cannot be shown.`);
+        failed(pair);
+      };
     }
     new ResizeObserver(() => this.#draw()).observe(this.stage);
     listen(this.stage, this);
@@ -109,7 +117,8 @@ export class Slider {
     const count = this.pairs.length;
     for (const [which, part] of Object.entries({ before: this.before, after: this.after })) {
       show(part.element, Boolean(pair));
-      if (pair && part.picture.getAttribute("src") !== pair[which]) part.picture.src = pair[which];
+      if (!pair) part.picture.removeAttribute("src"); // to be asked for anew
+      else if (part.picture.getAttribute("src") !== pair[which]) part.picture.src = pair[which];
     }
     this.#tell(pair ? "" : this.empty);
     this.element.classList.toggle("rf-without", !pair);

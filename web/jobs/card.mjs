@@ -5,6 +5,7 @@ import { Actions } from "./actions.mjs";
 import { Bar } from "./bar.mjs";
 import { Failures } from "./failures.mjs";
 import { Latest } from "./latest.mjs";
+import { Notes } from "./notes.mjs";
 import { Notice } from "./notice.mjs";
 import { Path } from "./path.mjs";
 import { date, duration, number, pace, photos } from "./words.mjs";
@@ -26,6 +27,7 @@ export class Card {
     this.notice = new Notice();
     this.bar = new Bar("Photos done");
     this.latest = new Latest(server, viewer);
+    this.notes = new Notes();
     this.failures = new Failures(server, job.id, () => this.#lookAnew());
     this.actions = new Actions(server, {
       told: (next) => {
@@ -54,6 +56,7 @@ export class Card {
       "div",
       { class: "rf-body", hidden: true },
       this.latest.element,
+      this.notes.element,
       this.failures.element,
       this.leftOut,
       h("div", { class: "rf-places" }, this.source.element, this.target.element),
@@ -75,7 +78,8 @@ export class Card {
   open(opened) {
     show(this.body, opened);
     this.head.setAttribute("aria-expanded", String(opened));
-    if (opened) this.changed();
+    this.latest.tryAgain();
+    if (opened) this.#lookAnew();
   }
 
   update(job) {
@@ -84,13 +88,15 @@ export class Card {
     const settled = total - job.left;
     const trial = job.limit ? ` (${photos(job.limit)} to try)` : "";
     this.element.dataset.state = job.state;
+    this.element.setAttribute("aria-label", job.name);
     say(this.title, `${job.name}${trial}`);
     this.title.title = `${job.name}, ${date(job.created)}`;
     say(this.state, WORDS[job.state] ?? job.state);
     const facts = this.#facts(job, settled);
-    say(this.facts, facts);
+    const told = facts.join(" · ");
+    if (this.facts.textContent !== told) this.facts.replaceChildren(...wholes(facts));
     const parts = ["done", "skipped", "failed"].map((state) => [state, counts[state] ?? 0]);
-    this.bar.show(parts, total, facts);
+    this.bar.show(parts, total, told);
     say(this.reason, job.reason ?? "");
     show(this.reason, Boolean(job.reason));
     say(this.leftOut, job.left_out ?? "");
@@ -98,7 +104,7 @@ export class Card {
     this.source.show(job.source);
     this.target.show(job.target);
     show(this.results, (counts.done ?? 0) + (counts.skipped ?? 0) > 0);
-    this.failures.count(counts.failed ?? 0);
+    this.failures.count(counts.failed ?? 0, counts.gone ?? 0);
     this.actions.update(job);
   }
 
@@ -110,6 +116,7 @@ export class Card {
     try {
       const { latest } = await this.server.get(`/jobs/${this.job.id}`);
       this.latest.update(latest);
+      this.notes.update(latest);
       await this.failures.look();
     } catch (error) {
       this.#seen = null;
@@ -123,14 +130,15 @@ export class Card {
   }
 
   #facts({ state, total, counts, per_minute: perMinute, seconds_left: secondsLeft }, settled) {
-    if (state === "running" && !total) return "Looking for photos…";
+    if (state === "running" && !total) return ["Looking for photos…"];
     const facts = [`${number(settled)} of ${photos(total)}`];
     if (state === "running" && perMinute !== null) {
       facts.push(pace(perMinute), `${duration(secondsLeft)} left`);
     }
     if (counts.skipped) facts.push(`${number(counts.skipped)} were done before`);
     if (counts.failed) facts.push(`${number(counts.failed)} failed`);
-    return facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join("\u00a0· "); // each stays whole
+    if (counts.gone) facts.push(`${number(counts.gone)} gone`);
+    return facts;
   }
 
   #results() {
@@ -147,3 +155,11 @@ export class Card {
     );
   }
 }
+
+/** Facts that break between one another rather than within, where there is room. */
+const wholes = (facts) =>
+  facts.flatMap((fact, index) => {
+    const isLast = index === facts.length - 1;
+    const whole = h("span", { class: "rf-fact" }, isLast ? fact : `${fact} ·`);
+    return isLast ? [whole] : [whole, " "];
+  });

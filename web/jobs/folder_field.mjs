@@ -17,7 +17,8 @@ export class FolderField {
     const id = `rf-folder-${count++}`;
     this.input = h("input", { id, class: "rf-input", type: "text", spellcheck: false });
     this.input.onchange = () => this.changed(this.value);
-    this.browse = button(null, () => this.#toggle(), { icon: "folder-open", title: "Browse" });
+    const title = `Browse for ${label.toLowerCase()}`;
+    this.browse = button(null, () => this.#toggle(), { icon: "folder-open", title });
     this.browse.setAttribute("aria-expanded", "false");
     this.where = new Path();
     this.list = h("ul", { class: "rf-folders" });

@@ -2,6 +2,7 @@
 
 import { h, Rows, show } from "../dom.mjs";
 import { Slider } from "../compare/slider.mjs";
+import { Notice } from "./notice.mjs";
 
 const THUMBNAIL = 128; // pixels a side, for screens of two pixels a point
 const SMALL = 1024;
@@ -9,18 +10,33 @@ const LARGE = 2048;
 
 export class Latest {
   #shown = [];
+  #refused = false;
 
   constructor(server, viewer) {
     Object.assign(this, { server, viewer });
-    this.slider = new Slider({ enlarge: (index) => this.#open(index) });
+    this.notice = new Notice();
+    this.notice.element.classList.add("rf-mild");
+    this.slider = new Slider({
+      enlarge: (index) => this.#open(index),
+      failed: (pair) => this.#askWhy(pair),
+    });
     const strip = h("div", { class: "rf-strip", role: "group", "aria-label": "Last photos" });
     this.rows = new Rows(strip, (shot) => this.#thumbnail(shot));
-    this.element = h("div", { class: "rf-latest", hidden: true }, this.slider.element, strip);
+    this.pictures = h("div", { class: "rf-latest" }, this.slider.element, strip);
+    this.element = h("div", { hidden: true }, this.notice.element, this.pictures);
+  }
+
+  /** The folders may have been allowed since. */
+  tryAgain() {
+    this.#refused = false;
+    this.notice.clear();
   }
 
   update(photos) {
+    if (this.#refused) return;
     this.#shown = photos.flatMap(shots);
     show(this.element, this.#shown.length > 0);
+    show(this.pictures, true);
     this.rows.show(this.#shown);
     this.slider.show(this.#pairs(SMALL), { keep: true });
   }
@@ -34,9 +50,23 @@ export class Latest {
     }));
   }
 
-  #url({ photo, output }, which, side) {
-    const query = which === "after" ? { side, output } : { side };
-    return this.server.url(`/photos/${photo.id}/${which}`, query);
+  #url(shot, which, side) {
+    return this.server.url(...picture(shot, which, side));
+  }
+
+  /** A command may work in folders that are not allowed to a page: say so, once for all of them. */
+  async #askWhy({ id }) {
+    const shot = this.#shown.find((one) => one.id === id);
+    const ask = (which) => this.server.get(...picture(shot, which, THUMBNAIL));
+    const errors = [await ask("before").catch((why) => why), await ask("after").catch((why) => why)];
+    const error = errors.find(({ status }) => status === 400);
+    if (!error || this.#refused) return;
+    this.#refused = true;
+    this.rows.show([]);
+    this.slider.show([]);
+    show(this.pictures, false);
+    const { command } = error;
+    this.notice.tell({ message: `Its pictures are not shown: ${error.message}`, command });
   }
 
   #open(index) {
@@ -53,6 +83,12 @@ export class Latest {
     );
     return { element, update() {} };
   }
+}
+
+/** The route of a picture, with its query. */
+function picture({ photo, output }, which, side) {
+  const query = which === "after" ? { side, output } : { side };
+  return [`/photos/${photo.id}/${which}`, query];
 }
 
 /** A photo as often as it has outputs. */

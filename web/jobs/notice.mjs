@@ -24,7 +24,7 @@ export class Notice {
     // The server's sentence ends in the command; it is shown once, where it can be copied.
     const text = command ? error.message.replace(command, "").trim() : error.message;
     say(this.sentence, text);
-    say(this.code, command ?? "");
+    this.code.textContent = command ?? ""; // to be copied as it is
     say(this.copy.lastElementChild, "Copy");
     show(this.command, command !== null);
     show(this.element, true);
