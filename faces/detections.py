@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import geometry
-from .boxes import share_inside, sides
+from .boxes import overlap, share_inside, sides
 from .faults import faults
 
 ASPECT = 0.02
@@ -15,6 +15,9 @@ ASPECT = 0.02
 
 FACE = ((124.0, 130.0), (388.0, 452.0))
 """Corners of a face's box in the template: brow to chin, cheek to cheek."""
+
+SAME = 0.4
+"""Boxes whose intersection is a larger part of their union are of one face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,19 @@ class Faces:
             for box, picture in zip(self.boxes, self.picture.tolist(), strict=True)
         ]
         return self.where(torch.tensor(shares) >= share)
+
+    def joined(self, given: "Faces") -> "Faces":
+        """These, then faces of the same pictures that a person gave.
+
+        Where both speak of one face, the person knows better.
+        """
+        kept = torch.ones(len(self), dtype=torch.bool)
+        for box, picture in zip(given.boxes.to(self.boxes), given.picture, strict=True):
+            kept &= (self.picture != picture) | (overlap(box, self.boxes) <= SAME)
+        own = self.where(kept)
+        names = ("boxes", "points", "scores", "picture")
+        both = {name: torch.cat([getattr(own, name), getattr(given, name)]) for name in names}
+        return replace(given, **both)
 
     def on(self, canvas: Tensor) -> "Faces":
         """The same faces on pictures [B, C, H, W] of these photos at any size.

@@ -2,7 +2,8 @@
 
 Only the difference travels. A crop that nobody changed gives the photo back bit for bit, detail
 that a crop cannot hold stays (so does noise that fine), and a pixel outside every mask keeps its
-value.
+value. Where the photo's fine detail is mostly noise, the crops can take its place instead:
+photo + mask * (warp(restored) - photo).
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ NEAR = 64.0
 
 
 def paste(
-    photos: Tensor, restored: Tensor, faces: Faces, mask: Tensor, *, match_colour: bool = False
+    photos: Tensor,
+    restored: Tensor,
+    faces: Faces,
+    mask: Tensor,
+    *,
+    match_colour: bool = False,
+    keep_detail: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Put restored crops where their faces are.
 
@@ -34,6 +41,7 @@ def paste(
         faces: N faces.
         mask: [M, M] for all or [N, M, M] in [0, 1] over the crop; 0 along its border.
         match_colour: leave the broad colours along the mask's rim as the photo has them.
+        keep_detail: leave what is finer than a crop's pixels, noise too, as the photo has it.
 
     Returns:
         The photos with the faces [B, 3, H, W], and the union of their masks [B, H, W].
@@ -53,8 +61,12 @@ def paste(
         everyone = _cover(places, unions[index])
         grey = is_grey(photo)
         for place, crop in zip(places, restored[own], strict=True):
-            change = place.change(photo, crop.to(photo), match_colour)
-            _add(without_colour(change) if grey else change, place, everyone, result)
+            aligned, change = place.change(photo, crop.to(photo), match_colour)
+            change = without_colour(change) if grey else change
+            if keep_detail:
+                _add(change, place, everyone, result)
+            else:
+                _add(aligned + change, place, everyone, result, instead_of=photo)
         for place in places:
             _clamp(result, photo, place)
     return results, unions
@@ -97,11 +109,12 @@ class _Place:
         """Mask and say in an area of the photo, [2, rows, columns]."""
         return sample(torch.stack([self.mask, self.say]), self.to_crop(len(self.mask)), area)
 
-    def change(self, photo: Tensor, crop: Tensor, match_colour: bool) -> Tensor:
-        """By what a crop [3, S, S] differs from the photo's own."""
+    def change(self, photo: Tensor, crop: Tensor, match_colour: bool) -> tuple[Tensor, Tensor]:
+        """The photo's own crop, and by what another [3, S, S] differs from it."""
         aligned = torch.empty_like(crop)
         align_into(aligned, photo, self.transform)
-        return without_rim(crop - aligned, self.mask) if match_colour else crop - aligned
+        change = crop - aligned
+        return aligned, without_rim(change, self.mask) if match_colour else change
 
 
 def _cover(places: list[_Place], union: Tensor) -> Tensor:
@@ -115,13 +128,21 @@ def _cover(places: list[_Place], union: Tensor) -> Tensor:
     return everyone
 
 
-def _add(change: Tensor, place: _Place, everyone: Tensor, result: Tensor) -> None:
-    """Add a crop's change [3, S, S] to `result` [3, H, W], weighted by mask and say."""
-    back = place.to_crop(change.shape[-1])
+def _add(
+    crop: Tensor, place: _Place, everyone: Tensor, result: Tensor, instead_of: Tensor | None = None
+) -> None:
+    """Add a crop [3, S, S] to `result` [3, H, W], weighted by mask and say.
+
+    It is a change, or what stands instead of a photo [3, H, W].
+    """
+    back = place.to_crop(crop.shape[-1])
     for area in strips(place.area, samples_per_pixel(back)):
         mask, say = place.read(area)
         weight = mask * say / everyone[area].clamp(min=torch.finfo(say.dtype).tiny)
-        result[(..., *area)] += weight * warp(change, back, area)
+        there = warp(crop, back, area)
+        if instead_of is not None:
+            there -= instead_of[(..., *area)]
+        result[(..., *area)] += weight * there
 
 
 def _clamp(result: Tensor, photo: Tensor, place: _Place) -> None:

@@ -6,14 +6,24 @@ from . import (
     compare,
     crops,
     degrade,
+    face_landmarks,
     face_points,
     faces,
+    folder_distance,
     host,
+    judge,
     latent,
     load,
     photos,
+    pick,
+    plots,
     restore,
     routes,
+    spread,
+    trade_off,
+    transport,
+    transport_files,
+    transport_load,
 )
 
 NODES: list[type[io.ComfyNode]] = [
@@ -21,7 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     load.LoadFlow,
     restore.PosteriorMean,
     restore.SampleImage,
-    restore.TradeOff,
+    trade_off.TradeOff,
     degrade.LoadDegradation,
     degrade.ApplyDegradation,
     load.LoadRestorationVAE,
@@ -37,6 +47,19 @@ NODES: list[type[io.ComfyNode]] = [
     crops.AlignFaces,
     crops.PasteFaces,
     face_points.FacesFromPoints,
+    face_landmarks.FacesFromLandmarks,
+    judge.CompareToReference,
+    judge.JudgeWithoutReference,
+    folder_distance.CompareFolders,
+    plots.PlotTradeOff,
+    spread.MapUncertainty,
+    pick.PickSample,
+    trade_off.SweepTradeOff,
+    transport.FitTransport,
+    transport.ApplyTransport,
+    transport.ApplyTransportImage,
+    transport_load.SaveTransport,
+    transport_load.LoadTransport,
 ]
 
 
@@ -45,6 +68,7 @@ class RestoreFlow(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register()
+        transport_files.register_folder()
         routes.register()
         return NODES
 

@@ -13,6 +13,9 @@ from . import host
 from .picture import Picture
 from .sockets import FACES
 
+KEEP, REPLACE = "keep the photo's own", "take the crop's only"
+"""Choices of `detail`."""
+
 
 class AlignFaces(io.ComfyNode):
     """Every face as restorers know faces."""
@@ -99,6 +102,14 @@ class PasteFaces(io.ComfyNode):
                     tooltip="Instead of the shape: what of a crop is pasted, one mask for all "
                     "crops or one for each. Its edges are softened.",
                 ),
+                io.Combo.Input(
+                    "detail",
+                    options=[KEEP, REPLACE],
+                    default=KEEP,
+                    optional=True,
+                    tooltip="What is finer than a crop can hold, in faces larger than 320 pixels: "
+                    "keep it, or let it go where it is mostly noise and grain.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The photos with their faces."),
@@ -113,7 +124,9 @@ class PasteFaces(io.ComfyNode):
         return ["crops"] if crops is None and found else []
 
     @classmethod
-    def execute(cls, image, crops, faces, shape, match_colour, mask=None) -> io.NodeOutput:
+    def execute(
+        cls, image, crops, faces, shape, match_colour, mask=None, detail=KEEP
+    ) -> io.NodeOutput:
         picture, faces = Picture.of(image), host.expect(faces, Faces, "Paste Faces")
         if len(faces):
             restored = Picture.of(crops, "The crops").rgb
@@ -121,7 +134,8 @@ class PasteFaces(io.ComfyNode):
             host.tell("There is no face to paste: the photo passes through unchanged.")
             restored = picture.rgb.new_empty(0, 3, SIDE, SIDE)
         soft = masks.SHAPES[shape]() if mask is None else _softened(mask)
-        pasted, where = paste(picture.rgb, restored, faces, soft, match_colour=match_colour)
+        choices = {"match_colour": match_colour, "keep_detail": detail == KEEP}
+        pasted, where = paste(picture.rgb, restored, faces, soft, **choices)
         return io.NodeOutput(picture.image(pasted), where)
 
 

@@ -1,9 +1,13 @@
-"""Faces by points that people type."""
+"""Faces by points that people type, or click on the photo that the node shows."""
 
+import math
 import re
+import secrets
+from typing import Any
 
 import torch
-from comfy_api.latest import io
+import torch.nn.functional as F
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..faces.detections import Faces
@@ -11,6 +15,11 @@ from ..faces.geometry import ORDER
 from . import host
 from .picture import Picture
 from .sockets import FACES
+
+LARGEST = 2048
+"""Side in pixels of what the node shows, beyond which it is shrunk."""
+FAST = 1
+"""zlib's level: these files are looked at once."""
 
 
 class FacesFromPoints(io.ComfyNode):
@@ -22,8 +31,9 @@ class FacesFromPoints(io.ComfyNode):
             node_id="RestoreFlowFacesFromPoints",
             display_name="Faces From Points",
             category="RestoreFlow/faces",
-            description="Faces by five points of each that you type, for photos in which the "
-            "detector finds none. Without points, each picture is itself one aligned face.",
+            description="Faces by five points of each, which you click on the photo or type: for "
+            "those that the detector misses. Without points and faces, each picture is itself "
+            "one aligned face.",
             search_aliases=["landmarks", "manual face", "aligned face", "keypoints"],
             inputs=[
                 io.Image.Input("image", tooltip="The photos that the points are in."),
@@ -34,19 +44,53 @@ class FacesFromPoints(io.ComfyNode):
                     tooltip="A face a line: x, y in pixels of left eye, right eye, nose, left and "
                     "right corner of the mouth, as you see them on the upright face. A line of "
                     "another photo of a batch than the first begins with its number and a colon. "
-                    "Without any point, each picture is itself an aligned face.",
+                    "Clicks on the photo below write here.",
+                ),
+                FACES.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="Faces that the points are added to, such as those of Detect Faces. "
+                    "Points on a face that is among them replace it.",
                 ),
             ],
             outputs=[FACES.Output(display_name="faces", tooltip="For Align Faces.")],
         )
 
     @classmethod
-    def execute(cls, image, points) -> io.NodeOutput:
-        count, _, *sides = Picture.of(image).rgb.shape
-        if not points.strip():
-            host.tell("No points: each picture is taken as one aligned face.")
-            return io.NodeOutput(Faces.aligned(count, *sides))
-        return io.NodeOutput(Faces.from_points(*_typed(points, count), *sides))
+    def execute(cls, image, points, faces=None) -> io.NodeOutput:
+        rgb = Picture.of(image).rgb
+        found = None if faces is None else host.expect(faces, Faces, "Faces From Points").on(rgb)
+        chosen = _chosen(points, found, *rgb.shape[:1], *rgb.shape[2:])
+        return io.NodeOutput(chosen, ui=cls._shown(rgb, found) if host.watched() else None)
+
+    @classmethod
+    def _shown(cls, pictures: Tensor, found: Faces | None) -> dict[str, list[Any]]:
+        """What faces are marked on: the pictures, their true size, and boxes of faces found."""
+        height, width = pictures.shape[2:]
+        small = F.avg_pool2d(pictures, math.ceil(max(height, width) / LARGEST), ceil_mode=True)
+        boxes = () if found is None else zip(found.picture, found.boxes, strict=True)
+        return {
+            "photos": ui.ImageSaveHelper.save_images(
+                small.clamp(0, 1).movedim(1, -1),
+                f"restoreflow_{secrets.token_hex(4)}",
+                io.FolderType.temp,
+                cls,
+                compress_level=FAST,
+            ),
+            "size": [width, height],
+            "found": [[int(picture), *box.tolist()] for picture, box in boxes],
+        }
+
+
+def _chosen(text: str, found: Faces | None, count: int, height: int, width: int) -> Faces:
+    """The faces found and those of the points; without either, each picture is one."""
+    if text.strip():
+        given = Faces.from_points(*_typed(text, count), height, width)
+        return given if found is None else found.joined(given)
+    if found is None:
+        host.tell("No points: each picture is taken as one aligned face.")
+        return Faces.aligned(count, height, width)
+    return found
 
 
 def _typed(text: str, pictures: int) -> tuple[Tensor, Tensor]:

@@ -144,6 +144,11 @@ def tell(text: str) -> None:
         PromptServer.instance.send_progress_text(text, context.node_id)
 
 
+def watched() -> bool:
+    """Whether somebody who sees the nodes asked for the graph that runs; jobs have nobody."""
+    return getattr(getattr(PromptServer, "instance", None), "client_id", None) is not None
+
+
 def progress(done: int, total: int) -> None:
     """Show how many of how many pieces are done."""
     comfy.utils.ProgressBar(total).update_absolute(done, total)

@@ -7,7 +7,7 @@ import comfy.model_management as mm
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.contracts import PIXEL, Autoencoder, Flow, Part
+from ..models.contracts import PIXEL, Autoencoder, Domain, Flow, Part
 
 TAG = "restoreflow"
 """What Encode adds to a LATENT: space, fingerprint of the encoder, name of the VAE, how it scales
@@ -62,6 +62,13 @@ class Latents:
     @property
     def tag(self) -> dict[str, Any]:
         return self.wire.get(TAG) or {}
+
+    @property
+    def domain(self) -> Domain:
+        """The space that the tag tells; without one, any of as many channels."""
+        channels = self.samples.shape[1]
+        name = self.tag.get("space") or f"latents of {channels} channels"
+        return Domain(name=name, channels=channels, encoder=self.tag.get("fingerprint"))
 
     @property
     def numbers(self) -> list[int]:

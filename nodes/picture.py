@@ -43,6 +43,11 @@ class Picture:
         colour = rgb.movedim(1, -1).to(mm.intermediate_device())
         return colour if self.alpha is None else torch.cat([colour, self.alpha.to(colour)], dim=-1)
 
+    def repeated(self, times: int) -> "Picture":
+        """The whole batch so many times, for as many versions of it."""
+        alpha = None if self.alpha is None else self.alpha.repeat(times, 1, 1, 1)
+        return Picture(self.rgb.repeat(times, 1, 1, 1), alpha)
+
     def fit_mask(self, mask: Tensor | None) -> Tensor | None:
         """A MASK [B, H, W] as [1 or B, 1, h, w] of this picture's size, in [0, 1].
 

@@ -1,4 +1,4 @@
-"""Restoration nodes: the posterior mean, the flow, and the knob between them."""
+"""Restoration nodes: the posterior mean, and the flow that starts from it."""
 
 from comfy_api.latest import io
 
@@ -7,7 +7,7 @@ from ..sampling.integrate import SOLVERS
 from ..sampling.noise import gaussian
 from ..sampling.pieces import SMALLEST
 from ..sampling.restore import posterior_mean as estimate
-from ..sampling.restore import sample, step_count, trade_off
+from ..sampling.restore import sample, step_count
 from . import host
 from .picture import Picture
 from .sockets import FLOW, POSTERIOR_MEAN
@@ -171,39 +171,3 @@ class SampleImage(io.ComfyNode):
             machine=host.ready(flow, picture.rgb),
         )
         return io.NodeOutput(picture.image(restored))
-
-
-class TradeOff(io.ComfyNode):
-    """The one knob."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return host.schema(
-            node_id="RestoreFlowTradeOff",
-            display_name="Trade-Off",
-            category="RestoreFlow/restore",
-            description="Mixes the faithful and the lifelike picture. Moving the knob runs no "
-            "network again.",
-            search_aliases=["pmrf", "blend", "fidelity", "realism", "perception distortion"],
-            inputs=[
-                io.Image.Input("faithful", tooltip="The posterior mean: nothing invented."),
-                io.Image.Input("lifelike", tooltip="The flow's result."),
-                io.Float.Input(
-                    "realism",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="0 is the faithful picture, 1 the lifelike one. The mean squared error "
-                    "grows with the square of it.",
-                ),
-            ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The mixed picture.")],
-        )
-
-    @classmethod
-    def execute(cls, faithful, lifelike, realism) -> io.NodeOutput:
-        one = Picture.of(faithful, "The faithful picture")
-        other = Picture.of(lifelike, "The lifelike picture")
-        return io.NodeOutput(one.image(trade_off(one.rgb, other.rgb, realism)))

@@ -65,11 +65,15 @@ def choices() -> list[str]:
 
     The host asks for it once while it loads the pack, when no file may be looked for yet.
     """
-    server = getattr(PromptServer, "instance", None)
-    loading = server is not None and not server.app.frozen
-    files = [] if loading else names()
+    files = [] if is_host_loading() else names()
     known = (known.name for known in hub.KNOWN if known.is_offered)
     return list(dict.fromkeys([*DEMOS, *known, *files]))
+
+
+def is_host_loading() -> bool:
+    """Whether the host is not up yet and reads the packs."""
+    server = getattr(PromptServer, "instance", None)
+    return server is not None and not server.app.frozen
 
 
 def check(name: str | None) -> bool | str:

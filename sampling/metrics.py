@@ -14,11 +14,20 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 PATCH, STRIDE = 8, 3
 STRIPS_AT_ONCE = 128
 """Rows of patches held in memory at a time."""
+ROWS_AT_ONCE = 256
+"""Rows of pixels held in float64 at a time."""
+
+
+def mean_squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of (a - b)^2 over all channels and pixels."""
+    strips = zip(a.split(ROWS_AT_ONCE, 2), b.split(ROWS_AT_ONCE, 2), strict=True)
+    sums = [(x.cpu().double() - y.cpu().double()).square().sum((1, 2, 3)) for x, y in strips]
+    return torch.stack(sums).sum(0) / a[0].numel()
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio over all channels, 10 log10(1 / mean (a - b)^2), in dB."""
-    return -10 * (a.cpu().double() - b.cpu().double()).square().mean((1, 2, 3)).log10()
+    """Peak signal-to-noise ratio, 10 log10(1 / mean (a - b)^2), in dB; infinite for equal ones."""
+    return -10 * mean_squared_error(a, b).log10()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -27,14 +36,23 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Gaussian windows of standard deviation 1.5 px and 11 px width that lie wholly inside the
     picture, population (co)variances: the authors' settings. Each side must be at least 11 px.
     """
-    a, b = luma(a), luma(b)
+    height, width = a.shape[-2:]
+    total = 0.0
+    for first in range(0, height - 2 * SSIM_RADIUS, ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE + 2 * SSIM_RADIUS)
+        total = total + similarity(luma(a[:, :, rows]), luma(b[:, :, rows])).sum((1, 2, 3))
+    return total / ((height - 2 * SSIM_RADIUS) * (width - 2 * SSIM_RADIUS))
+
+
+def similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of luma [B, 1, H, W] in each window, [B, 1, H - 10, W - 10]."""
     mean_a, mean_b = gaussian_mean(a), gaussian_mean(b)
     variance_a = gaussian_mean(a * a) - mean_a**2
     variance_b = gaussian_mean(b * b) - mean_b**2
     covariance = gaussian_mean(a * b) - mean_a * mean_b
     light = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
     structure = (2 * covariance + SSIM_C2) / (variance_a + variance_b + SSIM_C2)
-    return (light * structure).mean((1, 2, 3))
+    return light * structure
 
 
 def patch_w2(a: Tensor, b: Tensor) -> Tensor:
@@ -45,17 +63,19 @@ def patch_w2(a: Tensor, b: Tensor) -> Tensor:
     W2^2 = |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2), here over 64 pixels.
     It compares distributions: where a texture lies plays no part. Each side must be at least 8 px.
     """
-    squares = [
-        gaussian_w2_squared(*patch_moments(x), *patch_moments(y))
-        for x, y in zip(luma(a)[:, 0], luma(b)[:, 0], strict=True)
-    ]
+    pairs = zip(a, b, strict=True)
+    squares = [gaussian_w2_squared(*texture(x[None]), *texture(y[None])) for x, y in pairs]
     return 255 * (torch.stack(squares) / PATCH**2).sqrt()
+
+
+def texture(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [64] and covariance [64, 64] of the luma patches of one picture [1, 3, H, W]."""
+    return patch_moments(luma(x)[0, 0])
 
 
 def luma(x: Tensor) -> Tensor:
     """[B, 3, H, W] -> float64 [B, 1, H, W]."""
-    weights = torch.tensor(LUMA, dtype=torch.float64)[:, None, None]
-    return (x.cpu().double() * weights).sum(1, keepdim=True)
+    return sum(weight * x[:, i : i + 1].cpu().double() for i, weight in enumerate(LUMA))
 
 
 def gaussian_mean(x: Tensor) -> Tensor:

@@ -175,20 +175,6 @@ def conditioning(flow: Flow, image: Tensor) -> list[Tensor]:
     return [image.mean(1, keepdim=True) if flow.condition_channels == 1 else image]
 
 
-def trade_off(faithful: Tensor, lifelike: Tensor, realism: float) -> Tensor:
-    """(1 - realism) * faithful + realism * lifelike; 0 and 1 return their picture bit for bit.
-
-    Raises:
-        ValueError: the two differ in number or size.
-    """
-    if faithful.shape != lifelike.shape:
-        raise ValueError(
-            "Trade-Off mixes two versions of the same pictures; got "
-            f"{list(faithful.shape)} and {list(lifelike.shape)} [B, C, H, W]."
-        )
-    return torch.lerp(faithful, lifelike, realism)
-
-
 def _result(own: Tensor, part: Part) -> Tensor:
     """A network's result as it leaves, pictures clipped to [0, 1]."""
     result = checked(own, part)

@@ -13,6 +13,7 @@ import comfyui
 import graphs
 import workflows_elir_trials
 import workflows_faces
+import workflows_judging
 import workflows_latent
 import workflows_photos
 import workflows_pixel
@@ -24,6 +25,7 @@ TEMPLATES = (
     *workflows_elir_trials.TEMPLATES,
     *workflows_photos.TEMPLATES,
     *workflows_faces.TEMPLATES,
+    *workflows_judging.TEMPLATES,
 )
 BLUEPRINTS = (*workflows_pixel.BLUEPRINTS, *workflows_latent.BLUEPRINTS)
 

@@ -19,6 +19,7 @@ from demo_photos import Photo, to_pixels, to_tensor
 from PIL import Image
 from restoreflow.models import registry
 from restoreflow.sampling import metrics, noise, restore
+from restoreflow.sampling.trade_off import trade_off
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
@@ -155,7 +156,7 @@ def restore_photo(number: int, clean: Tensor, degraded: Tensor, mean_part, flow_
     mean = restore.posterior_mean(mean_part, degraded)
     draw = noise.gaussian(mean.shape[1:], number, [0])
     few, many = (restore.sample(flow_part, mean, draw, steps=steps) for steps in (FEW, MANY))
-    blends = {f"realism {r}": restore.trade_off(mean, many, r) for r in REALISMS}
+    blends = {f"realism {r}": trade_off(mean, many, r) for r in REALISMS}
     return {
         "clean": clean,
         "degraded": degraded,

@@ -43,6 +43,7 @@ from restoreflow.models.contracts import Autoencoder, Flow, PosteriorMean
 from restoreflow.models.families import elir
 from restoreflow.sampling import autoencode, noise, restore
 from restoreflow.sampling.integrate import Step
+from restoreflow.sampling.trade_off import trade_off
 from torch import Tensor
 
 LATENT_PMRF = WEIGHTS.with_name("demo-latent-pmrf-25.safetensors")
@@ -161,7 +162,7 @@ def latent_pmrf(number: int, clean: Tensor, mean: Tensor, parts: Parts) -> dict[
         MEAN: mean,
         REBUILT: there_and_back(parts.vae, clean),
         LATENT_OF_MEAN: start,
-        **{f"realism {r}": restore.trade_off(mean, many, r) for r in REALISMS},
+        **{f"realism {r}": trade_off(mean, many, r) for r in REALISMS},
         LATENT_FEW: few,
         LATENT_MANY: many,
         **controls(number, clean, start, many, "(a)"),

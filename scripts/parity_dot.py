@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from golden import Comparison, Golden, Kind, compare
 from restoreflow.models.contracts import PIXEL
 from restoreflow.sampling import metrics
-from restoreflow.sampling.restore import trade_off
 from restoreflow.sampling.statistics import Statistics
 from restoreflow.sampling.tiling import blend_tiles, tile_starts
+from restoreflow.sampling.trade_off import trade_off
 from restoreflow.sampling.transport import Transport, optimal_map, window
 from torch import Tensor
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from restoreflow.sampling.operators import preset
 from workflows_elir_trials import SIDE as SIDE_OF_ELIR
 from workflows_elir_trials import TRIALS
+from workflows_judging import MEASURED, TRANSPORT
 from workflows_latent import ELIR_ENLARGED, ELIR_OF_FACE, SIM_VAE_FACE
 from workflows_photos import FOLDER_OF_PHOTOS
 from workflows_pixel import BLIND_FACE, EXPERIMENTS, PMRF_FACE
@@ -32,6 +33,7 @@ PEOPLE = (
 FOUND = ((50, 62, 150, 202), (245, 100, 366, 270))
 """Boxes of their faces in the thumbnail."""
 SEPIA = ("#1c120a", "#f3e4c8")
+GROUP = ("Enlarged, with faces", "2x, PMRF")
 EYES = ((0.38, 0.475), (0.62, 0.475))
 """Where FFHQ has them, as shares of the side."""
 
@@ -100,7 +102,7 @@ def face(title: str, subtitle: str, seed: int) -> Image.Image:
     return caption(mark_eyes(fit(spoiled)), title, subtitle, {"l": "your photo, aligned"})
 
 
-def people(system: str) -> Image.Image:
+def people(title: str, system: str) -> Image.Image:
     """An old photo with its faces numbered, as Select Faces shows them."""
     both = Image.new("RGB", (SIDE, SIDE))
     for number, portrait in enumerate(PEOPLE):
@@ -114,7 +116,7 @@ def people(system: str) -> Image.Image:
         draw.rectangle((box[0], box[1] - 28, box[0] + 24, box[1]), GREEN)
         place = (box[0] + 12, box[1] - 14)
         draw.text(place, str(number), "black", ImageFont.load_default(TITLE), anchor="mm")
-    return caption(both, "Faces in old photos", system, {})
+    return caption(both, title, system, {})
 
 
 def enlarged(factor: int) -> Image.Image:
@@ -126,6 +128,15 @@ def enlarged(factor: int) -> Image.Image:
         for method in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
     )
     return split(before, after)
+
+
+def cat_and_coffee() -> tuple[Image.Image, Image.Image, Image.Image]:
+    """A clean photo, the same with the demo's noise, and another one."""
+    cat = next(photo for photo in TRIAL if photo.name == "cat")
+    clean = replace(cat, side=SIDE).clean
+    noisy = preset("Noise 25/255 (demo)").simulate(to_tensor(clean), 0)
+    arrays = (clean, to_pixels(noisy), replace(COFFEE, side=SIDE).clean)
+    return tuple(map(Image.fromarray, arrays))
 
 
 def sheet(count: int = 3) -> Image.Image:
@@ -150,13 +161,20 @@ def main() -> None:
             enlarged(4), "Any photo, 4x", "ELIR", {"l": "your photo", "r": "bicubic, to mend"}
         ),
     }
-    for template, system in zip(workflows_faces.TEMPLATES, ("PMRF", "ELIR"), strict=True):
-        pictures[template.name] = people(system)
+    texts = (("Faces in old photos", "PMRF"), ("Faces in old photos", "ELIR"), GROUP)
+    for template, words in zip(workflows_faces.TEMPLATES, texts, strict=True):
+        pictures[template.name] = people(*words)
     trials = [(trial, "PMRF", trial.size) for trial in (BLIND_FACE, *EXPERIMENTS.values())]
     for trial, system, side in (*trials, *((trial, "ELIR", SIDE_OF_ELIR) for trial in TRIALS)):
         both = split(*degrade(trial.preset, side, seed=3))
         labels = {"l": "clean", "r": "degraded"}
         pictures[trial.name] = caption(both, trial.title, f"{system}, {side} px", labels)
+    clean, noisy, other = cat_and_coffee()
+    labels = {"l": "your photo", "r": "a natural one"}
+    words = ("A natural look, untrained", "transport")
+    pictures[TRANSPORT.name] = caption(split(noisy, other), *words, labels)
+    labels = {"l": "clean", "r": "degraded"}
+    pictures[MEASURED.name] = caption(split(clean, noisy), "Measure", "PSNR, SSIM, maps", labels)
     for name, picture in pictures.items():
         path = WORKFLOWS / f"{name}.jpg"
         picture.save(path, quality=88)

@@ -5,7 +5,7 @@ from typing import Any
 from graphs import Column, Model, Node, Wire
 from restoreflow.models import hub
 
-DEMO = "demo-denoise-25.safetensors"
+DEMO, LATENT_DEMO = "demo-denoise-25.safetensors", "demo-latent-pmrf-25.safetensors"
 FACE = "pmrf-face-512.safetensors"
 SIM_VAE = "sim-vae-c32.safetensors"
 FOLDER = "restoreflow"
@@ -14,6 +14,8 @@ FOLDER = "restoreflow"
 DRIVE = "https://drive.google.com/drive/folders/1dfjZATcQ451uhvFH42tKnfMNHRkL6N_A"
 """Where PMRF's authors share the weights of their controlled experiments."""
 SIM_VAE_CARD = "https://huggingface.co/sienna223/Sim-VAE-c32"
+UPSCALER = "RealESRGAN_x4plus.safetensors"
+UPSCALER_FROM = f"https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/{UPSCALER}"
 BY_HAND = {
     **{
         f"pmrf-{task}-256.ckpt": DRIVE

@@ -9,6 +9,7 @@ from workflow_parts import (
     DEMO,
     FACE,
     GREEN,
+    LATENT_DEMO,
     MEAN,
     PHOTO,
     SIM_VAE,
@@ -32,7 +33,6 @@ from workflow_parts import (
 
 Nodes = dict[str, Node]
 
-LATENT_DEMO = "demo-latent-pmrf-25.safetensors"
 ELIR_DEMO = "demo-elir-25.safetensors"
 ELIR_FACE, ELIR_BLIND = "elir_bfr.pth", "elir_bsr.pth"
 LATENT_FLOW = "latent-pmrf-c32/diffusion_pytorch_model.safetensors"

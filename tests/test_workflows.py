@@ -21,6 +21,7 @@ OWN = {
     for name in re.findall(r'node_id="(\w+)"', path.read_text(encoding="utf-8"))
 }
 CORE = {"ImageScale", "ImageScaleBy", "LoadImage", "PreviewImage", "SaveImage", "MarkdownNote"}
+CORE |= {"UpscaleModelLoader", "ImageUpscaleWithModel"}
 SHIPPED = {path.name for path in (ROOT / "models" / "embedded").iterdir()}
 TITLE = 30  # a node's title lies above its position
 INPUTS, OUTPUTS = -10, -20  # the two ends of a subgraph
@@ -181,7 +182,8 @@ def test_weights_are_shipped_or_the_node_says_where_they_are(path: Path) -> None
             for name in named - known:
                 assert any(name in line for line in withheld), name
             for model in declared:
-                assert model["directory"] == "restoreflow"
+                own = node["type"] in OWN
+                assert model["directory"] == ("restoreflow" if own else "upscale_models")
                 assert model["url"].startswith("https://")
 
 

@@ -1,11 +1,12 @@
-/** RestoreFlow in the browser: the tab of photo jobs, and the node that compares two pictures. */
+/** RestoreFlow in the browser: the tab of photo jobs, and what two nodes show and take on them. */
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { BeforeAfter } from "./compare/node.mjs";
+import { FacePoints } from "./faces/node.mjs";
 import { Tab } from "./jobs/tab.mjs";
 
-const beforeAfter = new BeforeAfter(app, api);
+const shown = [new BeforeAfter(app, api), new FacePoints(app, api)];
 
 function style() {
   const link = document.createElement("link");
@@ -39,7 +40,9 @@ app.registerExtension({
   },
   nodeCreated(node) {
     hideForOldCanvas(node);
-    beforeAfter.created(node);
+    for (const one of shown) one.created(node);
   },
-  loadedGraphNode: (node) => beforeAfter.loaded(node),
+  loadedGraphNode(node) {
+    for (const one of shown) one.loaded(node);
+  },
 });

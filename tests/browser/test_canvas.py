@@ -13,6 +13,7 @@ pytest.importorskip("canvas", reason="Playwright is not installed")
 
 from canvas import Canvas, overlaps, template  # noqa: E402
 from restoreflow.models.checkpoint import EXTENSIONS  # noqa: E402
+from workflow_parts import UPSCALER  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
@@ -20,20 +21,22 @@ BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 HELP = sorted((ROOT / "web" / "docs").glob("*.md"))
 
 
+FOLDERS = ("restoreflow", "upscale_models")
 SHIPPED = {path.name for path in (ROOT / "models" / "embedded").iterdir()}
 
 
 def needed(name: str) -> set[str]:
     """The weights that a template's loaders name and that do not come with the pack."""
-    loaders = [node for node in template(name)["nodes"] if "RestoreFlowLoad" in node["type"]]
+    kinds = ("RestoreFlowLoad", "UpscaleModelLoader")
+    loaders = [node for node in template(name)["nodes"] if node["type"].startswith(kinds)]
     values = {node["widgets_values"][0] for node in loaders}
     return {value for value in values if Path(value).suffix in EXTENSIONS} - SHIPPED
 
 
 def absent(name: str, client: Client) -> set[str]:
     """Those that the host does not have."""
-    there = {found["name"] for found in client.json("/experiment/models/restoreflow")}
-    return needed(name) - there
+    found = (client.json(f"/experiment/models/{folder}") for folder in FOLDERS)
+    return needed(name) - {file["name"] for files in found for file in files}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -60,14 +63,15 @@ def test_template_opens_cleanly(
 def weights_in_place(served: comfyui.Host) -> Iterator[None]:
     """Every weight that a template asks for lies on the host, as far as names tell."""
     wanted = {weight for name in TEMPLATES for weight in needed(name)}
-    files = [served.folder / "models" / "restoreflow" / file for file in wanted]
+    models = served.folder / "models"
+    files = [models / FOLDERS[file == UPSCALER] / file for file in wanted]
     for file in (files := [file for file in files if not file.exists()]):
         file.parent.mkdir(exist_ok=True, parents=True)
         file.touch()
     yield
     for file in files:
         file.unlink()
-        if file.parent.name != "restoreflow":
+        if file.parent.name not in FOLDERS:
             file.parent.rmdir()
 
 

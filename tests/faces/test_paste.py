@@ -90,6 +90,18 @@ def test_overlapping_faces_share_their_pixels():
     assert first.diff(dim=3).abs().max() < 0.1
 
 
+def test_crops_that_alone_count_share_their_pixels_too():
+    photo = torch.zeros(1, 3, 512, 512)
+    faces = overlapping(photo)
+    both, union = paste(photo, torch.ones(2, 3, 512, 512), faces, MASK, keep_detail=False)
+    kept, _ = paste(photo, torch.ones(2, 3, 512, 512), faces, MASK)
+    assert torch.allclose(both, kept, atol=1e-5)
+    assert (both[:, 0] <= union + 1e-6).all()
+    grey = ASTRONAUT[None].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    result, _ = paste(grey, torch.rand(2, 3, 512, 512), faces, MASK, keep_detail=False)
+    assert torch.equal(result[:, 0], result[:, 1]) and torch.equal(result[:, 1], result[:, 2])
+
+
 def test_the_order_of_faces_makes_no_difference():
     faces, crops = overlapping(ASTRONAUT), torch.rand(2, 3, 512, 512)
     one, _ = paste(ASTRONAUT[None], crops, faces, MASK)

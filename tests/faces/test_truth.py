@@ -73,6 +73,23 @@ def test_detail_finer_than_the_crop_stays():
     assert psnr(result, photo + 0.1 * union) > 60
 
 
+@pytest.mark.parametrize("match_colour", [False, True])
+def test_noise_finer_than_the_crop_goes_where_the_crop_alone_counts(match_colour):
+    face, side = 1000, 1700
+    faces = found(geometry.move(turned(side, face), POINTS), side, side)
+    photo = 0.5 + 0.1 * torch.randn(1, 3, side, side)
+    smooth = torch.full((1, 3, 512, 512), 0.5)
+    kept, taken = (
+        paste(photo, smooth, faces, MASK, match_colour=match_colour, keep_detail=keep)
+        for keep in (True, False)
+    )
+    inside = taken[1][0] > 0.99
+    assert kept[0][0, :, inside].std() > 0.09
+    assert taken[0][0, :, inside].std() < 0.01
+    outside = taken[1][0] == 0
+    assert torch.equal(taken[0][..., outside], photo[..., outside])
+
+
 def slope(picture: torch.Tensor) -> torch.Tensor:
     """[3, H, W] -> length of the gradient of luma, [H - 1, W - 1]."""
     grey = picture.mean(0)

@@ -16,7 +16,8 @@ from PIL import Image
 from restoreflow.jobs.workflow import to_prompt
 from restoreflow.models import registry
 from restoreflow.sampling.noise import gaussian
-from restoreflow.sampling.restore import posterior_mean, sample, trade_off
+from restoreflow.sampling.restore import posterior_mean, sample
+from restoreflow.sampling.trade_off import trade_off
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "workflows" / "restore_noisy_photo.json"

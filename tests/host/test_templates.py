@@ -26,7 +26,8 @@ from onnx_files import DETECTOR, spots, spotted, yunet
 from PIL import Image
 from restoreflow.jobs.workflow import BYPASSED, Prompt, to_prompt
 from restoreflow.models.networks.simvae import SimVAEShape
-from workflow_parts import SIM_VAE
+from spandrel.architectures.ESRGAN import ESRGAN
+from workflow_parts import SIM_VAE, UPSCALER
 from workflows_faces import TEMPLATES as OF_FACES
 from workflows_latent import ELIR_BLIND, ELIR_FACE, LATENT_FLOW, SIM_VAE_FACE
 
@@ -37,9 +38,12 @@ LEVELS = {"pmrf-face-512.safetensors": 3}
 """Of the published flow, where it is not the controlled experiments' 2."""
 ELIR = {ELIR_FACE: {"middle": 3}, ELIR_BLIND: {"width": 96}}
 """What tells the tasks of ELIR's files apart."""
+UPSCALES = "ImageUpscaleWithModel"
 SAVES = ("SaveImage", "RestoreFlowSaveRestoredPhoto")
 SPOTS = ((100, 110), (240, 150))
 """White spots (x, y), which the detector of these tests takes for faces."""
+TIMES = 4
+"""By so much the upscale model enlarges."""
 LATENTS = 32
 """Channels of the Sim-VAE and its flow."""
 
@@ -67,7 +71,10 @@ def below(request: pytest.FixtureRequest, host) -> Iterator[str]:
     """
     folder = host.folder / "models" / "restoreflow" / request.param
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / name for name in sorted({DETECTOR}.union(*map(declared, TEMPLATES)))]
+    names = {DETECTOR}.union(*map(declared, TEMPLATES)) - {UPSCALER}
+    files = [folder / name for name in sorted(names)]
+    files.append(host.folder / "models" / "upscale_models" / UPSCALER)
+    files[-1].parent.mkdir(parents=True, exist_ok=True)
     for file in files:
         write_weights(file)
     yield request.param
@@ -93,6 +100,9 @@ def write_weights(path: Path) -> None:
         path.write_bytes(yunet(spots(), 64, 64))
     elif path.name.startswith("elir_"):
         torch.save(tiny_elir(**ELIR.get(path.name, {})), path)
+    elif path.name == UPSCALER:
+        network = ESRGAN(num_filters=8, num_blocks=1, scale=TIMES)
+        save(path, {"": network.state_dict()})
     elif path.name == SIM_VAE:
         save(path, {"": tiny_simvae(SimVAEShape((8, 12, 16, 16), 1, 1, LATENTS)).state_dict()})
     else:
@@ -178,11 +188,17 @@ def test_faces_are_pasted_where_they_are_and_nowhere_else(
     nodes(prompt, "LoadImage")[0]["image"] = "faces.png"
     for settings in nodes(prompt, "PreviewImage"):  # crops themselves, too, where there are any
         settings["images"] = [find(prompt, "RestoreFlowAlignFaces"), 0]
+    paste = prompt[prompt[find(prompt, "SaveImage")]["inputs"]["images"][0]]["inputs"]
+    prompt["canvas"] = {"class_type": "PreviewImage", "inputs": {"images": paste["image"]}}
     entry = client.run(prompt)
-    (picture,) = client.pictures(entry, find(prompt, "SaveImage"))
-    changed = (np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")) != pixels).any(2)
+    canvas, result = (
+        np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+        for key in ("canvas", find(prompt, "SaveImage"))
+        for picture in client.pictures(entry, key)
+    )
+    changed = (result != canvas).any(2)
     assert changed.any() == bool(faces)
-    assert not changed[250:].any()
+    assert not changed[250 * len(changed) // len(pixels) :].any()
     shown = entry["outputs"].get(find(prompt, "PreviewImage"), {"images": ()})
     assert len(shown["images"]) == len(faces)
 
@@ -217,12 +233,13 @@ def check_run(prompt: Prompt, host, client: Client) -> None:
     for settings in nodes(prompt, "RestoreFlowSelectFaces"):
         settings["largest"] = 2  # the example has dozens of white spots
     with Image.open(host.folder / "input" / "example.png") as example:
-        width, height = example.size
+        width, height = of_photo = example.size
     for settings in nodes(prompt, "ImageScale"):
         width, height = settings["width"], settings["height"]
     for settings in nodes(prompt, "ImageScaleBy"):
         settings["scale_by"] /= 8  # to a picture that takes no longer than the others
-        width, height = (round(side * settings["scale_by"]) for side in (width, height))
+        larger = TIMES if prompt[settings["image"][0]]["class_type"] == UPSCALES else 1
+        width, height = (round(side * larger * settings["scale_by"]) for side in of_photo)
     for settings in nodes(prompt, "RestoreFlowJobPhoto"):
         settings["folder"] = "alone"
         (host.folder / "input" / "alone").mkdir(exist_ok=True)

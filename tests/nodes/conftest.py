@@ -30,6 +30,7 @@ def nodes() -> ModuleType:
 def host(nodes: ModuleType) -> ModuleType:
     """The seam to ComfyUI, with the pack's folder registered."""
     nodes.host.register()
+    nodes.transport_files.register_folder()
     return nodes.host
 
 

@@ -19,6 +19,14 @@ PASSES_ON = {
     "RestoreFlowSelectFaces": "faces",
     "RestoreFlowAlignFaces": "image",
     "RestoreFlowPasteFaces": "image",
+    "RestoreFlowFacesFromPoints": "faces",
+    "RestoreFlowPlotTradeOff": "points",
+    "RestoreFlowMapUncertainty": "image",
+    "RestoreFlowPickSample": "samples",
+    "RestoreFlowSweepTradeOff": "faithful",
+    "RestoreFlowApplyTransport": "latent",
+    "RestoreFlowApplyTransportImage": "image",
+    "RestoreFlowSaveTransport": "transport",
 }
 """What a bypassed node passes through: the first input of its output's type."""
 
@@ -50,6 +58,19 @@ def test_ids_are_frozen(schemas):
         "RestoreFlowAlignFaces",
         "RestoreFlowPasteFaces",
         "RestoreFlowFacesFromPoints",
+        "RestoreFlowFacesFromLandmarks",
+        "RestoreFlowCompareToReference",
+        "RestoreFlowJudgeWithoutReference",
+        "RestoreFlowCompareFolders",
+        "RestoreFlowPlotTradeOff",
+        "RestoreFlowMapUncertainty",
+        "RestoreFlowPickSample",
+        "RestoreFlowSweepTradeOff",
+        "RestoreFlowFitTransport",
+        "RestoreFlowApplyTransport",
+        "RestoreFlowApplyTransportImage",
+        "RestoreFlowSaveTransport",
+        "RestoreFlowLoadTransport",
     ]
 
 
@@ -62,7 +83,20 @@ def test_inputs_are_frozen_and_only_appended(schemas):
         *("flow", "image", "seed", "steps", "source_noise", "solver", "mask"),
         *("stop_after", "tile"),
     ]
-    assert inputs["RestoreFlowTradeOff"][:3] == ["faithful", "lifelike", "realism"]
+    assert inputs["RestoreFlowTradeOff"][:5] == [
+        *("faithful", "lifelike", "realism", "at_most", "faithful_psnr"),
+    ]
+    assert inputs["RestoreFlowSweepTradeOff"][:3] == ["faithful", "lifelike", "realisms"]
+    assert inputs["RestoreFlowFitTransport"][:9] == [
+        *("restored", "natural", "patch", "shrinkage", "max_gain", "mean"),
+        *("restored_folder", "natural_folder", "vae"),
+    ]
+    for node, picture in (("", "latent"), ("Image", "image")):
+        assert inputs[f"RestoreFlowApplyTransport{node}"][:4] == [
+            *("transport", picture, "fold_sigma", "zero_shot"),
+        ]
+    assert inputs["RestoreFlowSaveTransport"][:3] == ["transport", "name", "replace"]
+    assert inputs["RestoreFlowLoadTransport"][:1] == ["file"]
     assert inputs["RestoreFlowLoadDegradation"][:1] == ["preset"]
     assert inputs["RestoreFlowApplyDegradation"][:3] == ["degradation", "image", "seed"]
     assert inputs["RestoreFlowLoadRestorationVAE"][:3] == ["weights", "precision", "ema"]
@@ -83,10 +117,29 @@ def test_inputs_are_frozen_and_only_appended(schemas):
         *("faces", "largest", "score", "smallest", "numbers", "image", "region"),
     ]
     assert inputs["RestoreFlowAlignFaces"][:3] == ["image", "faces", "size"]
-    assert inputs["RestoreFlowPasteFaces"][:6] == [
-        *("image", "crops", "faces", "shape", "match_colour", "mask"),
+    assert inputs["RestoreFlowPasteFaces"][:7] == [
+        *("image", "crops", "faces", "shape", "match_colour", "mask", "detail"),
     ]
-    assert inputs["RestoreFlowFacesFromPoints"][:2] == ["image", "points"]
+    assert inputs["RestoreFlowFacesFromPoints"][:3] == ["image", "points", "faces"]
+    assert inputs["RestoreFlowFacesFromLandmarks"][:1] == ["landmarks"]
+    assert inputs["RestoreFlowCompareToReference"][:5] == [
+        *("image", "reference", "lpips", "photo", "label"),
+    ]
+    assert inputs["RestoreFlowJudgeWithoutReference"][:8] == [
+        *("image", "posterior_mean", "degraded", "degradation", "niqe", "musiq", "photo", "label"),
+    ]
+    assert inputs["RestoreFlowCompareFolders"][:3] == ["folder", "reference", "limit"]
+    assert inputs["RestoreFlowPlotTradeOff"][:5] == [
+        *("points", "realisms", "reference", "natural", "width"),
+    ]
+    assert inputs["RestoreFlowMapUncertainty"][:13] == [
+        *("flow", "image", "draws", "seed", "steps", "source_noise", "solver", "scale", "keep"),
+        *("stop_after", "tile", "photo", "label"),
+    ]
+    assert inputs["RestoreFlowPickSample"][:8] == [
+        *("samples", "rule", "index", "posterior_mean", "degraded", "degradation", "photo"),
+        "label",
+    ]
 
 
 def test_everything_explains_itself(schemas):

@@ -33,8 +33,9 @@ def detect(nodes, weights_folder):
 
 @pytest.fixture
 def paste(nodes):
-    def run(image, crops, faces, shape="ellipse", match_colour=True, mask=None):
-        return nodes.crops.PasteFaces.execute(image, crops, faces, shape, match_colour, mask).args
+    def run(image, crops, faces, shape="ellipse", match_colour=True, mask=None, **choices):
+        node = nodes.crops.PasteFaces
+        return node.execute(image, crops, faces, shape, match_colour, mask, **choices).args
 
     return run
 
@@ -58,7 +59,10 @@ def select(nodes):
 
 @pytest.fixture
 def typed(nodes):
-    return lambda image, text: nodes.face_points.FacesFromPoints.execute(image, text).args[0]
+    def run(image, text, faces=None) -> Faces:
+        return nodes.face_points.FacesFromPoints.execute(image, text, faces).args[0]
+
+    return run
 
 
 def photo(*spots: tuple[int, int], height=320, width=300, channels=3) -> torch.Tensor:
@@ -161,6 +165,18 @@ def test_shapes_masks_and_colours(detect, align, paste):
     assert matched.mean() > plain.mean() + 0.005
 
 
+def test_detail_of_large_faces_stays_or_goes(nodes, typed, paste):
+    image = 0.5 + 0.1 * torch.randn(1, 1024, 1024, 3).clamp(-4, 4)
+    faces, crops = typed(image, ""), torch.full((1, SIDE, SIDE, 3), 0.5)
+    kept, taken = (
+        paste(image, crops, faces, detail=choice)[0][:, 400:600, 400:600].std()
+        for choice in (nodes.crops.KEEP, nodes.crops.REPLACE)
+    )
+    assert kept > 0.08 and taken < 0.01
+    (choice,) = (i for i in nodes.crops.PasteFaces.define_schema().inputs if i.id == "detail")
+    assert choice.optional, "prompts of earlier versions do not name it"
+
+
 def test_selecting(detect, select, told):
     image = torch.cat([photo(*SPOTS), photo(SPOTS[0])])
     faces = detect(image)
@@ -216,6 +232,44 @@ def test_faces_of_typed_points(typed, align, paste):
     assert torch.equal(paste(image, align(image, faces, 256), faces)[0], image)
 
 
+def test_points_add_to_faces_that_were_found(detect, typed):
+    image = torch.cat([photo(*SPOTS[:2]), photo(SPOTS[0])])
+    found = detect(image)
+    far, same = (pairs(TEMPLATE * 0.2 + torch.tensor(shift)) for shift in ((190, 200), (49, 55)))
+    assert torch.equal(typed(image, " ", found).points, found.points)
+    both = typed(image, f"2: {far}", found)
+    assert both.picture.tolist() == [0, 0, 1, 1] and both.scores[3] == 1
+    assert torch.equal(both.points[:3].float(), found.points.float())
+    corrected = typed(image, same, found)
+    assert len(corrected) == 3 and corrected.picture.tolist() == [0, 1, 0]
+    small = image[:, ::2, ::2]
+    assert torch.allclose(typed(small, "", found).points, found.points / 2)
+    assert len(typed(image, far, Faces.none(320, 300))) == 1
+    with pytest.raises(ValueError, match="another shape"):
+        typed(image[:, :100], far, found)
+
+
+def pairs(points: torch.Tensor) -> str:
+    return "  ".join(f"{x:.1f}, {y:.1f}" for x, y in points.tolist())
+
+
+def test_the_node_shows_its_photos_to_those_who_look(nodes, typed, detect, monkeypatch, tmp_path):
+    import folder_paths
+    from PIL import Image
+
+    image = torch.cat([photo(SPOTS[0], height=2100, width=30), photo(height=2100, width=30)])
+    run = nodes.face_points.FacesFromPoints.execute
+    assert run(image, "").ui is None, "a job has nobody who looks"
+    monkeypatch.setattr(nodes.host, "watched", lambda: True)
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    shown = run(image, "", Faces.aligned(2, 2100, 30)).ui
+    assert shown["size"] == [30, 2100]
+    assert [picture for picture, *_ in shown["found"]] == [0, 1]
+    assert len(shown["photos"]) == 2
+    with Image.open(tmp_path / shown["photos"][0]["filename"]) as small:
+        assert small.size == (15, 1050)
+
+
 def test_without_points_a_picture_is_an_aligned_face(typed, align, told):
     image = torch.rand(2, SIDE, SIDE, 3)
     assert (align(image, typed(image, " ")) - image).abs().max() < 1e-4
@@ -233,6 +287,7 @@ def test_without_points_a_picture_is_an_aligned_face(typed, align, told):
         ("x: 1 2 3 4 5 6 7 8 9 10", "Line 1 of the points must hold five pairs"),
         ("nan 2 3 4 5 6 7 8 9 10", "A point of face 1 is not a number"),
         ("5 5 5 5 5 5 5 5 5 5", "The points of face 1 lie within one pixel"),
+        ("900 900 950 900 925 930 905 960 945 960", "lie outside the picture of 300 x 320"),
         ("90 50 50 50 70 70 90 90 50 90", "The points of face 1 form no face: their order is left"),
     ],
 )

@@ -88,16 +88,16 @@ def test_too_few_masks(restore):
 def test_trade_off_wants_two_versions_of_one_picture(nodes):
     small, large = torch.rand(1, 8, 8, 3), torch.rand(1, 8, 9, 3)
     with pytest.raises(ValueError, match=r"two versions of the same pictures; got \[1, 3, 8, 8\]"):
-        nodes.restore.TradeOff.execute(small, large, 0.5)
+        nodes.trade_off.TradeOff.execute(small, large, 0.5)
 
 
 def test_trade_off_takes_pictures_of_any_precision_and_keeps_alpha(nodes):
     faithful, lifelike = torch.rand(1, 8, 8, 4), torch.rand(1, 8, 8, 3).half()
-    result = nodes.restore.TradeOff.execute(faithful, lifelike, 1.0).args[0]
+    result = nodes.trade_off.TradeOff.execute(faithful, lifelike, 1.0).args[0]
     assert torch.equal(result[..., :3], lifelike.float())
     assert torch.equal(result[..., 3], faithful[..., 3])
     with pytest.raises(ValueError, match="The lifelike picture holds values that are not numbers"):
-        nodes.restore.TradeOff.execute(faithful, lifelike * torch.nan, 0.5)
+        nodes.trade_off.TradeOff.execute(faithful, lifelike * torch.nan, 0.5)
 
 
 def test_a_mask_that_holds_no_numbers(restore):

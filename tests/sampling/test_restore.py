@@ -5,7 +5,8 @@ import torch
 from restoreflow.models.contracts import Domain, Flow, PosteriorMean
 from restoreflow.sampling.noise import gaussian
 from restoreflow.sampling.pieces import Machine
-from restoreflow.sampling.restore import posterior_mean, sample, trade_off
+from restoreflow.sampling.restore import posterior_mean, sample
+from restoreflow.sampling.trade_off import trade_off
 from torch import nn
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from restoreflow.models.contracts import PIXEL
 from restoreflow.sampling import metrics, statistics
-from restoreflow.sampling.restore import trade_off
 from restoreflow.sampling.statistics import Statistics
+from restoreflow.sampling.trade_off import trade_off
 from restoreflow.sampling.transport import (
     Transport,
     check_patch,

@@ -1,0 +1,187 @@
+/** Marking on the node Faces From Points, in the classic canvas and in Nodes 2.0. */
+
+import { button, h } from "../dom.mjs";
+import { Marker } from "./marker.mjs";
+
+const NODE = "RestoreFlowFacesFromPoints";
+const LEAST = 300; // points of height
+const SIZE = [420, 540];
+const TEXT = 70; // points of height beyond which the text leaves the room to the photo
+const REFRESH = 250; // ms
+const NOTHING = { photos: [], size: [], found: [] };
+
+export class FacePoints {
+  #markers = new WeakMap();
+  #remembered = new Map();
+
+  constructor(app, api) {
+    this.app = app;
+    this.api = api;
+  }
+
+  created(node) {
+    if (node.comfyClass !== NODE) return;
+    const text = node.widgets.find((widget) => widget.name === "points");
+    const model = new Model(this.api, node, text);
+    const marker = new Marker(model, () => enlarge(model));
+    this.#markers.set(node, { model, marker });
+    marker.element.classList.add("widget-expands"); // how Nodes 2.0 of ComfyUI 0.3.75 grow
+    marker.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false });
+    text.options.getMaxHeight = () => TEXT;
+    const widget = node.addDOMWidget("photo", "RESTOREFLOW_FACE_POINTS", marker.element, {
+      getMinHeight: () => LEAST,
+      hideOnZoom: false,
+      serialize: false, // nothing in the prompt
+    });
+    widget.serialize = false; // nothing in the workflow's file
+    node.setSize(SIZE.map((side, axis) => Math.max(side, node.size[axis])));
+    const executed = node.onExecuted;
+    node.onExecuted = (output) => {
+      executed?.call(node, output);
+      this.#remembered.set(this.#key(node), model.ran(output));
+    };
+    // Typing, Undo, another file in Load Image, a wire: neither front end tells of all of them.
+    const timer = setInterval(() => marker.element.isConnected && marker.refresh(), REFRESH);
+    const removed = node.onRemoved;
+    node.onRemoved = () => {
+      clearInterval(timer);
+      model.gone = true;
+      removed?.call(node);
+    };
+  }
+
+  /** The photo of a node that was there before: of another workflow's tab, or undone. */
+  loaded(node) {
+    const run = this.#remembered.get(this.#key(node));
+    if (run) this.#markers.get(node)?.model.remember(run);
+  }
+
+  /** A wheel that the photo left alone zooms the canvas; Nodes 2.0 see to that by themselves. */
+  #passOn(event) {
+    if (window.LiteGraph.vueNodesMode) return;
+    event.preventDefault();
+    this.app.canvas.processMouseWheel(event);
+  }
+
+  #key(node) {
+    return `${node.graph?.id} ${node.id}`;
+  }
+}
+
+/** The text and the photos of one node. */
+class Model {
+  gone = false;
+  #before = [];
+  #run = { file: null, output: NOTHING };
+  #broken = new Set();
+
+  constructor(api, node, widget) {
+    this.api = api;
+    this.node = node;
+    this.widget = widget;
+  }
+
+  get text() {
+    return this.widget.value;
+  }
+
+  /** Whether the points come over a wire. */
+  get wired() {
+    return this.node.inputs.some((slot) => slot.name === "points" && slot.link != null);
+  }
+
+  get changed() {
+    return this.#before.length > 0;
+  }
+
+  write(text, kept = true) {
+    if (kept) this.#before.push(this.text);
+    this.widget.value = text;
+    this.widget.callback?.(text);
+    this.node.graph?.setDirtyCanvas(true, true);
+  }
+
+  undo() {
+    if (this.changed) this.write(this.#before.pop(), false);
+  }
+
+  /** What a run showed; returns what `remember` takes. */
+  ran(output) {
+    this.#run = { file: this.#file(), output: { ...NOTHING, ...output } };
+    return this.#run;
+  }
+
+  remember(run) {
+    this.#run = run;
+  }
+
+  /** A photo that the browser cannot show, such as a TIFF. */
+  broken(url) {
+    this.#broken.add(url);
+  }
+
+  /** `{url, width, height}`: Load Image's own file where it leads straight here, else the run's. */
+  get photos() {
+    const file = this.#file();
+    const { output } = this.#run;
+    const current = this.#current(file);
+    if (file && !this.#broken.has(file) && !(current && output.photos.length > 1)) {
+      return [{ url: file }];
+    }
+    const [width, height] = output.size;
+    return current ? output.photos.map((one) => ({ url: this.#url(one), width, height })) : [];
+  }
+
+  /** Boxes of the faces that came in: `[picture, x0, y0, x1, y1]`. */
+  get found() {
+    return this.#current(this.#file()) ? this.#run.output.found : [];
+  }
+
+  /** Whether what ran last is what flows in now, as far as files tell. */
+  #current(file) {
+    return this.#run.file === file;
+  }
+
+  /** The address of the file in the Load Image that leads here, if one does. */
+  #file() {
+    let [node, slot] = [this.node, this.node.inputs.findIndex((input) => input.name === "image")];
+    for (let steps = 0; steps < 32; steps++) {
+      const link = node.graph?.getLink?.(node.inputs?.[slot]?.link);
+      node = link && node.graph.getNodeById(link.origin_id);
+      if (node?.type !== "Reroute") break;
+      slot = 0;
+    }
+    if (node?.type !== "LoadImage" || node.mode === 2 || node.mode === 4) return null;
+    const value = node.widgets?.find((widget) => widget.name === "image")?.value;
+    if (typeof value !== "string" || !value) return null;
+    const [, path, type = "input"] = value.match(/^(.*?)(?: \[(\w+)\])?$/);
+    const parts = path.split("/");
+    return this.#url({ filename: parts.pop(), subfolder: parts.join("/"), type });
+  }
+
+  #url({ filename, subfolder, type }) {
+    return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+  }
+}
+
+/** The same photo over the whole window; Escape closes. */
+function enlarge(model) {
+  const marker = new Marker(model);
+  const timer = setInterval(() => (model.gone ? dialog.close() : marker.refresh()), REFRESH);
+  const close = button(null, () => dialog.close(), { icon: "times", title: "Close" });
+  marker.tools.append(close);
+  const dialog = h(
+    "dialog",
+    { class: "rf rf-viewer", "aria-label": "Mark faces" },
+    marker.element,
+  );
+  // The front end's own keys stay silent behind the photo.
+  dialog.addEventListener("keydown", (event) => event.stopPropagation());
+  dialog.onclose = () => {
+    clearInterval(timer);
+    dialog.remove();
+  };
+  document.body.append(dialog);
+  dialog.showModal();
+  marker.stage.focus();
+}
