@@ -34,10 +34,16 @@ class PhotoSet:
 
         Raises:
             FolderError: the folder is not allowed.
+            PhotoError: it holds no photo, or is not there.
         """
         place = os.path.join(folder_paths.get_input_directory(), folder)
         root = jobs.folders().resolve(os.path.normpath(place))
-        return cls(root, list(islice(scan(root, photos.SUFFIXES), limit or None)))
+        files = list(islice(scan(root, photos.SUFFIXES), limit or None))
+        if not files:
+            raise photos.PhotoError(
+                f"The folder {folder or 'input'} holds no photo, or is not there: name another."
+            )
+        return cls(root, files)
 
     def __len__(self) -> int:
         return len(self.files)
