@@ -1,10 +1,12 @@
 """RestoreFlow's own demo weights: a small denoiser trained on procedural pictures (`training/`).
 
 One file holds both networks, `mean.*` (a NAFNet) and `flow.*` (a FlowUNet), and its training
-record as metadata.
+record as metadata. A flow from noise, which sees the degraded picture beside its state, has a file
+of its own: the demo is compared with it.
 """
 
 import torch
+from torch import nn
 
 from ..checkpoint import Checkpoint, WeightsError, fill
 from ..contracts import Flow, PosteriorMean
@@ -13,6 +15,7 @@ from . import restorer
 
 MEAN_PREFIX = "mean."
 FLOW_PREFIX = "flow."
+CHANNELS = 3
 BYTES_PER_PIXEL_CHANNEL = 6
 """Peak float32 activations of one call, a pixel and channel of the finest level."""
 
@@ -37,7 +40,10 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         shape = FlowUNetShape.of(state)
     except KeyError as error:
         raise WeightsError(f"{checkpoint.name} lacks {error} of its flow.") from error
-    network = FlowUNet(*shape)
+    network = FlowUNet(*shape._replace(channels=CHANNELS))
+    condition_channels = shape.channels - CHANNELS
+    if condition_channels:
+        conditioned(network, condition_channels)
     fill(network, state, checkpoint.name, FLOW_PREFIX)
     record = checkpoint.config.get("flow", {})
 
@@ -53,6 +59,22 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         multiple=network.multiple,
         minimum=network.multiple,
         dtypes=(torch.bfloat16, torch.float16, torch.float32),
+        origin=record.get("origin", "noise" if condition_channels else "mean"),
+        condition=record.get("condition", "degraded" if condition_channels else "none"),
+        condition_channels=condition_channels,
         noise_std=record.get("noise_std"),
         steps=record.get("steps", 25),
     )
+
+
+def conditioned(flow: FlowUNet, channels: int) -> FlowUNet:
+    """Lets a flow see so many channels beside its state, in place: only its first layer grows."""
+    first = flow.conv_in
+    flow.conv_in = nn.Conv2d(
+        first.in_channels + channels,
+        first.out_channels,
+        first.kernel_size,
+        first.stride,
+        first.padding,
+    )
+    return flow
