@@ -152,27 +152,27 @@ def transported(
     return collected(each)
 
 
-def plot(scores: dict[str, Scores], restorers: dict[str, str]) -> Figure:
-    """The plane: the cost in PSNR against the texture's distance, a curve for each fit."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+def plot(scores: dict[str, Scores]) -> Figure:
+    """The plane: PSNR against the texture's distance; a colour a space, a style a fitting."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     for axes, restorer in zip(figure.subplots(1, 2), (MEAN, FLOW), strict=True):
-        for section, found in scores.items():
-            if restorers[section] != restorer:
-                continue
-            space = section.split(": ")[1]
+        own = {name: found for name, found in scores.items() if name.startswith(f"{restorer}: ")}
+        for colour, (section, found) in zip(("C0", "C1", "C2"), own.items(), strict=True):
+            space = section.removeprefix(f"{restorer}: ")
             for fitting, style in zip(FITTINGS, (":", "--", "-"), strict=True):
                 names = [restorer, *(f"{fitting}, realism {r:g}" for r in REALISMS)]
                 line = [[average(found[n], m) for n in names] for m in ("psnr", "w2")]
-                axes.plot(*line, style + "o", markersize=3, label=f"{space}: {fitting}")
-            for name, mark in (
-                (f"{restorer} + white noise", "x"),
-                (f"{restorer} + unsharp mask", "+"),
-            ):
-                point = [average(found[name], m) for m in ("psnr", "w2")]
-                axes.plot(*point, mark, color="grey")
+                label = f"{space}: {fitting}"
+                axes.plot(*line, colour + style, marker="o", markersize=3, label=label)
+        for control, mark in (("white noise", "x"), ("unsharp mask", "+")):
+            points = [found[f"{restorer} + {control}"] for found in own.values()]
+            places = [[average(point, m) for point in points] for m in ("psnr", "w2")]
+            axes.plot(*places, mark, color="grey", label=f"control: + {control}")
         axes.set(title=f"around the {restorer}", xlabel="PSNR dB", ylabel="texture distance, 1/255")
+        axes.set(xlim=(29 if restorer == MEAN else 28, None), ylim=(0.8, 2.9))
         axes.invert_xaxis()
-        axes.legend(fontsize=7)
+    lines, labels = axes.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 
@@ -185,18 +185,18 @@ def main() -> None:
               Space("pixels, patch 7", 7))  # fmt: skip
     held_out = SETS["held-out"][: choice.photos]
     learnt, judged = restored(SETS["trial"]), restored(held_out)
-    scores, restorers, columns = {}, {}, {}
+    scores, columns = {}, {}
     for restorer in (MEAN, FLOW):
         for space in spaces:
             section = f"{restorer}: {space.name}"
             fits = {str(f): fit(space, learnt, restorer, f) for f in FITTINGS}
             results = transported(space, fits, restorer, judged)
-            scores[section], restorers[section] = score_set(results, held_out), restorer
+            scores[section] = score_set(results, held_out)
             columns |= {"clean": results["clean"], restorer: results[restorer]}
             columns[section] = results[f"{MANY_CROPS}, realism 1"]
             print(f"\n## {section}\n\n{table(scores[section], grey_ones(held_out))}", flush=True)
     sheet(columns, held_out, list(columns)).save(choice.out / "transport.png")
-    plot(scores, restorers).savefig(choice.out / "transport-plane.png", dpi=150)
+    plot(scores).savefig(choice.out / "transport-plane.png", dpi=150)
     (choice.out / "transport.json").write_text(json.dumps(scores, indent=1))
 
 
