@@ -24,6 +24,7 @@ from workflow_parts import (
     photo,
     preview,
     sampler,
+    save,
     trade_off,
 )
 from workflows_latent import DECODED
@@ -138,7 +139,15 @@ MEASURED = Template(
             "2. Faithful",
             VIOLET,
         ),
-        Column({"load flow": load_flow(DEMO), "sampler": sampler()}, "3. Lifelike", GREEN),
+        Column(
+            {
+                "load flow": load_flow(DEMO),
+                "sampler": sampler(),
+                "save": save(LIFELIKE, "measured"),
+            },
+            "3. Lifelike",
+            GREEN,
+        ),
         Column(
             {
                 "sweep": sweep(LIFELIKE),

@@ -57,7 +57,7 @@ with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
     crops = first(nodes.crops.AlignFaces, photo, faces, 512)
     faithful = first(nodes.restore.PosteriorMean, mean, crops)
     lifelike = first(nodes.restore.SampleImage, flow, faithful, 0, 3, 0.1, "euler")
-    mixed = first(nodes.restore.TradeOff, faithful, lifelike, 0.5)
+    mixed = first(nodes.trade_off.TradeOff, faithful, lifelike, 0.5)
     result = first(nodes.crops.PasteFaces, photo, mixed, faces, "ellipse", True)
     print(json.dumps({"faces": len(faces), "bytes": peak() - before, **calls,
                       "changed": float((result != photo).any(-1).float().mean())}))
