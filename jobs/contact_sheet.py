@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from .ledger import Ledger
+from .outputs import is_unchanged
 from .pictures import inside, picture
 from .progress import Progress, progress
 from .report import BETWEEN, Row, Summary, rows, summaries
@@ -124,10 +125,19 @@ def _head(job: Job, now: Progress) -> Iterator[str]:
     yield "".join(f"<dt>{key}<dd>{_text(value)}" for key, value in facts.items() if value)
     yield (
         f"</dl><div class=bar>{bars}</div><ul class=tiles>"
-        f"{_tile('plain', now.total, 'photos')}{tiles}"
-        f"{_tile('plain', f'{now.bytes / 1e6:,.1f} MB', 'of photos')}"
+        f"{_tile('plain', now.total, 'photo' if now.total == 1 else 'photos')}{tiles}"
+        f"{_tile('plain', _size(now.bytes), 'in all')}"
         f"{_tile('plain', f'{pace:.2f} s', 'a photo') if pace else ''}</ul></header>"
     )
+
+
+def _size(count: float) -> str:
+    """A number of bytes as file managers show it, in thousands."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = 0
+    while count >= 999.5 and power < len(units) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.1f} {units[power]}" if power and count < 10 else f"{count:.0f} {units[power]}"
 
 
 def _tile(kind: str, value: object, label: str) -> str:
@@ -152,7 +162,8 @@ def _listed(row: Row) -> str:
 def _figure(job: Job, row: Row) -> str:
     results = [output.path for output in row.outputs]
     before = _picture(job.source, row.photo.path)
-    after = _picture(job.target, results[0]) if results else None
+    is_whole = bool(results) and is_unchanged(job.target, row.outputs[0])
+    after = _picture(job.target, results[0]) if is_whole else None
     sides = {"before": before, "after": after}
     images = "".join(
         f"<img class={side} src='{data}' alt='{side}'><span>{side}</span>"

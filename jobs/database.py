@@ -20,7 +20,7 @@ from .scan import folded, stem
 
 CACHE_KIB = 256
 """Of each connection; the host's threads hold many, and the system caches the file anyway."""
-VERSION = 2
+VERSION = 3
 MIGRATIONS: dict[int, str] = {
     1: """
 ALTER TABLE photo ADD COLUMN stem TEXT NOT NULL DEFAULT '';
@@ -35,7 +35,12 @@ CREATE TABLE note (
     text TEXT NOT NULL,
     PRIMARY KEY (photo, node, text)
 ) WITHOUT ROWID;
-"""
+""",
+    2: """
+ALTER TABLE job ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+DROP INDEX photo_state;
+CREATE INDEX photo_state ON photo (job, state, crashes, attempts, place, size);
+""",
 }
 """The statements that lead from a version to the next one; they may call `stem` and `folded`."""
 
@@ -54,7 +59,8 @@ CREATE TABLE job (
     saves INTEGER NOT NULL,  -- outputs that make a photo done
     likeness TEXT NOT NULL,  -- equal where the same photo gives the same output at the same place
     scans INTEGER NOT NULL DEFAULT 0,
-    left_out TEXT  -- what the last scan could not read
+    left_out TEXT,  -- what the last scan passed over
+    lost INTEGER NOT NULL DEFAULT 0  -- how many things of it may be photos of the folder
 );
 CREATE INDEX job_likeness ON job (likeness);
 CREATE TABLE photo (
@@ -78,7 +84,8 @@ CREATE TABLE photo (
     stem TEXT NOT NULL DEFAULT '',  -- of the path: results of photos that share it may share a name
     UNIQUE (job, place)
 );
-CREATE INDEX photo_state ON photo (job, state, attempts, place, size);  -- all that counting reads
+-- all that choosing the next photo and counting read
+CREATE INDEX photo_state ON photo (job, state, crashes, attempts, place, size);
 CREATE INDEX photo_finished ON photo (job, finished) WHERE finished IS NOT NULL;
 CREATE INDEX photo_stem ON photo (job, stem);
 CREATE TABLE output (

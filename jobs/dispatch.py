@@ -18,7 +18,7 @@ from .flight import WINDOW, Flight, Flights
 from .ledger import Ledger
 from .port import Photos, Port, RefusedError, State
 from .rows import FINISHED, PAUSED, STOPPED, Job, Photo
-from .scan import Found, scan, stem
+from .scan import Found, left_out, lost, scan, stem
 
 BATCH = 500
 """Files that a scan enters at once, before photos get their turn again."""
@@ -110,8 +110,10 @@ class Dispatcher:
 
     def _source_trouble(self, job: Job, is_gone: bool) -> str | None:
         run = self.runs.get(job.id)
-        is_away = _identity(job.source) != run.folder if run else is_gone
-        return f"{job.source} is not there any more: bring it back and resume." if is_away else None
+        if _identity(job.source) != run.folder if run else is_gone:
+            return f"{job.source} is not there any more: bring it back and resume."
+        left = scan(job.source, self.photos.SUFFIXES, without=job.target)
+        return _no_photos(job) if is_gone and next(left, None) is None else None
 
     def target_trouble(self, job: Job, has_failed: bool = False) -> str | None:
         """Why nothing can be written into a job's folder now, if it is so; a sentence.
@@ -177,17 +179,22 @@ class Dispatcher:
             without=job.target,
             trouble=lambda path, why: troubles.append((path, why)),
         )
+        is_empty = True
         for batch in _batches(islice(found, job.settings.limit)):
+            is_empty = False
             self.ledger.merge(job.id, number, batch)
             yield
         if (why := dict(troubles).get(".")) is not None:
             self.halt(job.id, PAUSED, f"{job.source} cannot be scanned: {why}.")
             return
-        self.ledger.end_scan(job.id, number, _left_out(troubles))
+        if is_empty and self.ledger.has_photos(job.id):
+            self.halt(job.id, PAUSED, _no_photos(job))
+            return
+        self.ledger.end_scan(job.id, number, left_out(troubles), lost(troubles))
         after = ""
         while number > 1 and (page := self.ledger.finished(job.id, after, BATCH)):
             for photo in page:
-                if not self.ledger.outputs.is_whole(photo.id, job):
+                if not self.ledger.outputs.is_there(photo.id, job):
                     self.ledger.miss(photo.id)
             after = page[-1].place
             yield
@@ -198,6 +205,8 @@ class Dispatcher:
         while self.runs:
             count = len(self.flights.in_host())
             if count >= WINDOW or (count and self.port.others()):
+                return
+            if any(flight.is_suspect for flight in self.flights.list()):
                 return
             runs = sorted(self.runs.values(), key=self._order)
             if not any(self._serve(run) for run in runs):
@@ -211,12 +220,14 @@ class Dispatcher:
     def _serve(self, run: Run) -> bool:
         """Queue a job's next prompt; whether there was one."""
         with self._alone(run.job.id):
-            if photos := self._choose(run.job):
-                if self._order(run)[0]:
-                    self._turn, self._since = self._turn + 1, self.clock()
-                    run.turn = self._turn
-                self._submit(run.job, [photo.id for photo in photos])
-                return True
+            photos = self._choose(run.job)
+            if not photos or (photos[0].crashes and self.flights.list()):
+                return False
+            if self._order(run)[0]:
+                self._turn, self._since = self._turn + 1, self.clock()
+                run.turn = self._turn
+            self._submit(run.job, photos)
+            return True
         return False
 
     def _choose(self, job: Job) -> list[Photo]:
@@ -256,8 +267,10 @@ class Dispatcher:
         self.ledger.set_size(photo.id, *size)
         return size
 
-    def _submit(self, job: Job, photos: Sequence[int]) -> None:
-        flight = Flight(job.id, tuple(photos), self.clock())
+    def _submit(self, job: Job, chosen: Sequence[Photo]) -> None:
+        photos = [photo.id for photo in chosen]
+        is_suspect = any(photo.crashes for photo in chosen)
+        flight = Flight(job.id, tuple(photos), self.clock(), is_suspect)
         self.ledger.queue(photos)
         self.flights.add(flight)
         try:
@@ -334,6 +347,14 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if S_ISDIR(status.st_mode) else None
 
 
+def _no_photos(job: Job) -> str:
+    """Why a job waits whose folder is empty: it may be the mount point of a disk that is away."""
+    return (
+        f"{job.source} holds no photos any more: is its disk there? Bring them back and resume, or "
+        "delete the job."
+    )
+
+
 def _is_gone(file: Path) -> bool:
     """Whether there is no file of that name; a disk that does not answer knows nothing of it."""
     try:
@@ -361,11 +382,3 @@ def _neighbourhood(found: Found) -> tuple[str, str]:
     """A photo's folder, and its name to the first dot, by which it lies beside those alike."""
     folder, _, name = stem(found.path).rpartition("/")
     return folder, name.partition(".")[0]
-
-
-def _left_out(troubles: Sequence[tuple[str, str]]) -> str | None:
-    if not troubles:
-        return None
-    shown = "; ".join(f"{path}: {why}" for path, why in troubles[:5])
-    count = f"{len(troubles)} things were" if troubles[1:] else "1 thing was"
-    return f"{count} left out: {shown}{' ...' if troubles[5:] else ''}."

@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from . import colour, metadata
-from .formats import WRITERS, Parts
+from .formats import CARRIED, WRITERS, Parts
 from .source import PhotoError, Source
 
 DEEPEST = {"JPEG": 8, "WEBP": 8, "PNG": 16, "TIFF": 32}
 """What is written -> its most bits a channel."""
+FIELDS = {"iptc": "IPTC", "comments": "comments", "texts": "texts", "dpi": "resolution"}
+"""Fields of a source that not every format takes -> how users call them."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def encode(
     bits = min(how.bits or origin.bits, DEEPEST[format])
     pixels, icc = _coloured(np.clip(pixels, 0, 1), origin, how, notes)
     pixels = _with_alpha(pixels, alpha, format, notes)
+    others = metadata.other_colours(origin.colour_chunks, origin.icc)
+    if others and (icc or format != "PNG" or how.metadata == "strip"):
+        notes.append(f"What {' and '.join(others)} said of its colours is not carried.")
     if how.metadata == "strip":
         origin, texts = _bare(origin), {}
+    _tell_lost(origin, format, notes)
     exif = _fitted(origin.exif, pixels.shape, notes)
     parts = Parts(_quantized(pixels, bits), icc, exif, texts, origin, how.quality)
     try:
@@ -82,8 +88,20 @@ def encode(
 
 def _bare(source: Source) -> Source:
     """A source without what it says, but with how its file is compressed."""
-    nothing = {"icc": None, "exif": None, "xmp": None, "iptc": None, "comment": None, "dpi": None}
-    return replace(source, texts={}, **nothing)
+    nothing = dict.fromkeys(("icc", "exif", "xmp", "iptc", "dpi"))
+    return replace(source, texts={}, comments=(), colour_chunks={}, others=(), **nothing)
+
+
+def _tell_lost(source: Source, format: str, notes: list[str]) -> None:
+    """Note what a source holds and a file of a format will not."""
+    carried = CARRIED[format] | ({"dpi"} if metadata.tells_resolution(source.exif) else set())
+    lost = [word for name, word in FIELDS.items() if name not in carried and getattr(source, name)]
+    if lost:
+        were = "they were" if lost[1:] or lost[0].endswith("s") else "it was"
+        called = "WebP" if format == "WEBP" else format
+        notes.append(f"{called} holds no {' and no '.join(lost)}; {were} left out.")
+    if source.others:
+        notes.append(f"It is written without {' and '.join(source.others)}.")
 
 
 def _coloured(

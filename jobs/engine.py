@@ -7,6 +7,7 @@ happens. A photo is done when the last of its outputs is, whatever its prompt do
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -207,15 +208,17 @@ class Engine:
             self.ledger.set_size(photo, width, height)
             self.ledger.outputs.note(photo, "", notes)
 
-    def own(self, photo: int, path: str, node: str) -> bool:
+    def own(self, photo: int, path: str, node: str, replace: bool = False) -> bool:
         """Whether the file of that name in the output folder is the job's own, to be replaced.
 
         Args:
             node: the Save node that asks, which may replace only what it made itself.
+            replace: whether a foreign file may be replaced, too.
 
         Raises:
             HeldUpError: nothing may be written into that folder now.
-            PhotoError: it is the result of another photo of the job, or of another node.
+            PhotoError: it is the result of another photo of the job, or of another node, or a
+                foreign file that may not be replaced.
         """
         row = self.ledger.photo(photo)
         job = self.ledger.job(row.job)
@@ -223,7 +226,25 @@ class Engine:
             raise HeldUpError(None, why)
         if rival := self.ledger.outputs.rival(row, job, path, node):
             raise PhotoError(f"{path} is the result of {rival} already: choose another suffix.")
-        return self.ledger.outputs.own(row, job, path, node)
+        is_own = self.ledger.outputs.own(row, job, path, node)
+        if not (is_own or replace) and os.path.lexists(job.target / path):
+            raise PhotoError(self._taken(job, path))
+        return is_own
+
+    def _taken(self, job: Job, path: str) -> str:
+        """Why a file that is there is not replaced, and what to do; a sentence."""
+        maker = self.ledger.outputs.maker(job, path)
+        if maker is None:
+            return (
+                f"{path} is there already and is not what this job would write there (it was "
+                "changed, or made by somebody else or by a job that was forgotten): move it away, "
+                "choose another suffix or folder, or switch replace on."
+            )
+        name, source = maker
+        return (
+            f"{path} is there already, made by the job {name} for the photos of {source}: choose "
+            "another suffix or output folder, or switch replace on if that result may go."
+        )
 
     def writing(self, photo: int, node: str) -> None:
         """A Save node leaves an output to the background; `written` must follow.

@@ -64,6 +64,21 @@ def name(temporary: Path, target: Path, over: bool = False) -> None:
     _flush_folder(target.parent)
 
 
+def take_lock(descriptor: int) -> None:
+    """Wait until this process has the lock on an open file; closing the file gives it back."""
+    if os.name == "nt":
+        import msvcrt
+
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        while True:
+            with suppress(OSError):  # it gives up after ten seconds
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+                return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 def delete_leftovers(folder: Path) -> int:
     """Delete what writers that died have left below a folder; this process may be writing there.
 

@@ -20,6 +20,8 @@ class Flight:
     job: int
     photos: tuple[int, ...]
     begun: float
+    is_suspect: bool = False
+    """Whether the host ended with its photo before: nothing else shall be in the queue then."""
     secret: str = field(default_factory=lambda: secrets.token_hex(16))
     """Goes with the prompt: any other that names the photos is not the engine's."""
     prompt: str = ""

@@ -11,10 +11,12 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+from .files import take_lock
 
 
 def default_file() -> Path:
@@ -72,7 +74,8 @@ class Folders:
         if not os.path.isdir(real):
             raise FolderError(f"{folder} cannot be allowed: there is no such folder.")
         allowed = Allowed(real, write)
-        self._keep([*self._others(real), allowed])
+        with self._alone():
+            self._keep([*self._others(real), allowed])
         return allowed
 
     def disallow(self, folder: str | Path) -> None:
@@ -82,10 +85,13 @@ class Folders:
             FolderError: it was not allowed by command.
         """
         real = os.path.realpath(folder)
-        others = self._others(real)
-        if len(others) == len(self._kept()):
-            raise FolderError(f"{folder} was not allowed by command, so there is nothing to undo.")
-        self._keep(others)
+        with self._alone():
+            others = self._others(real)
+            if len(others) == len(self._kept()):
+                raise FolderError(
+                    f"{folder} was not allowed by command, so there is nothing to undo."
+                )
+            self._keep(others)
 
     def resolve(self, path: str, write: bool = False) -> Path:
         """The real path of a folder or file that may be read, or written.
@@ -112,6 +118,23 @@ class Folders:
             )
         return Path(real)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else change the list meanwhile.
+
+        Raises:
+            FolderError: nothing can be written there.
+        """
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.file.with_name(f"{self.file.name}.lock").open("a+b")
+        except OSError as error:
+            raise FolderError(f"{self.file} cannot be written ({error.strerror}).") from error
+        with lock:
+            with suppress(OSError):  # a disk without locks
+                take_lock(lock.fileno())
+            yield
+
     def _kept(self) -> list[Allowed]:
         try:
             entries = json.loads(self.file.read_text(encoding="utf-8"))["folders"]
@@ -130,7 +153,6 @@ class Folders:
     def _keep(self, kept: Sequence[Allowed]) -> None:
         text = json.dumps({"folders": [asdict(one) for one in kept]}, indent=1)
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
             number, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
             try:
                 with open(number, "w", encoding="utf-8") as file:

@@ -64,8 +64,9 @@ def _png(parts: Parts, notes: list[str]) -> bytes:
     if source.xmp:
         xmp = metadata.fitted_xmp(source.xmp, {}).decode("utf-8", "replace")
         text.add_itxt("XML:com.adobe.xmp", xmp)
-    if source.iptc:
-        notes.append("PNG holds no IPTC; it was left out.")
+    if parts.icc is None:
+        for name, data in source.colour_chunks.items():
+            text.add(name, data)
     options = _known(icc_profile=parts.icc, exif=parts.exif, dpi=source.dpi)
     deep = parts.values.dtype == np.uint16
     file = io.BytesIO()
@@ -110,6 +111,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def _jpeg(parts: Parts, notes: list[str]) -> bytes:
     source, segments = parts.source, _xmp(parts, notes, metadata.xmp_segments)
+    segments += metadata.comment_segments(source.comments)
     exif = parts.exif and metadata.EXIF_HEADER + parts.exif
     if exif and len(exif) > metadata.LARGEST_SEGMENT:
         notes.append("Its EXIF is too long for JPEG, so it was left out.")
@@ -130,14 +132,12 @@ def _jpeg(parts: Parts, notes: list[str]) -> bytes:
         progressive=source.progressive,
         extra=segments,
         **quality,
-        **_known(icc_profile=parts.icc, exif=exif, comment=source.comment, dpi=source.dpi),
+        **_known(icc_profile=parts.icc, exif=exif, dpi=source.dpi),
     )
     return file.getvalue()
 
 
 def _webp(parts: Parts, notes: list[str]) -> bytes:
-    if parts.source.iptc:
-        notes.append("WebP holds no IPTC; it was left out.")
     file = io.BytesIO()
     _image(parts.values).save(
         file,
@@ -215,6 +215,8 @@ def _describe(directory: ImageFileDirectory_v2, exif: bytes | None, notes: list[
     except Exception:  # damaged EXIF fails in many ways, and never fails the photo
         notes.append("Its EXIF cannot be parsed, so it was left out.")
         return
+    if others := metadata.unknown_tags(found):
+        notes.append(f"Its EXIF is written without {' and '.join(others)}.")
     directory.update(tags)
 
 
@@ -225,6 +227,13 @@ def _strip(values: np.ndarray, whole: bool) -> bytes:
     return zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 4)
 
 
+CARRIED: Mapping[str, set[str]] = {
+    "PNG": {"texts", "dpi"},
+    "JPEG": {"iptc", "comments", "dpi"},
+    "WEBP": set(),
+    "TIFF": {"iptc", "dpi"},
+}
+"""What is written -> which of a source's fields it takes, of those that not all of these take."""
 WRITERS: Mapping[str, Callable[[Parts, list[str]], bytes]] = {
     "PNG": _png,
     "JPEG": _jpeg,

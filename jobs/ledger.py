@@ -113,10 +113,23 @@ class Ledger:
         with self.database.writing() as connection:
             connection.executemany(MERGE, rows)
 
-    def end_scan(self, job: int, scan: int, left_out: str | None) -> None:
-        """What was not found and not done yet is gone."""
+    def has_photos(self, job: int) -> bool:
+        """Whether any scan has found a photo of a job that is not known to be gone."""
+        return bool(
+            self._rows(
+                "SELECT 1 FROM photo WHERE job = ? AND state <> 'gone' LIMIT 1", job
+            ).fetchone()
+        )
+
+    def end_scan(self, job: int, scan: int, left_out: str | None, lost: int = 0) -> None:
+        """What was not found and not done yet is gone.
+
+        Args:
+            left_out: what the scan passed over, a sentence.
+            lost: how many things of it may be photos of the folder.
+        """
         with self.database.writing():
-            self._write("UPDATE job SET left_out = ? WHERE id = ?", left_out, job)
+            self._write("UPDATE job SET left_out = ?, lost = ? WHERE id = ?", left_out, lost, job)
             self._write(
                 "UPDATE photo SET state = 'gone' WHERE job = ? AND scan <> ?"
                 " AND state IN ('waiting', 'failed')",
@@ -151,10 +164,13 @@ class Ledger:
         return [path for (path,) in rows]
 
     def waiting(self, job: int, count: int) -> list[Photo]:
-        """The next photos: in their order, but one that failed before after all others."""
+        """The next photos: in their order, but one that failed before after all others.
+
+        Last come those that the host ended with, which may be to blame for it.
+        """
         rows = self._rows(
             f"SELECT {PHOTO} FROM photo WHERE job = ? AND state = 'waiting'"
-            " ORDER BY attempts, place LIMIT ?", job, count,
+            " ORDER BY crashes, attempts, place LIMIT ?", job, count,
         )  # fmt: skip
         return [Photo(*row) for row in rows]
 
@@ -268,7 +284,7 @@ ON CONFLICT (job, place) DO UPDATE SET
 """
 DONE_WITHOUT_TIME = "UPDATE photo SET state = 'done', error = NULL, finished = ? WHERE id = ?"
 CRASHED = """
-UPDATE photo SET crashes = crashes + 1,
+UPDATE photo SET crashes = crashes + 1, alone = 1,
     state = CASE WHEN crashes + 1 >= ? THEN 'failed' ELSE 'waiting' END,
     error = CASE WHEN crashes + 1 >= ? THEN ? ELSE error END
 WHERE id = ?

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from xml.sax.saxutils import escape
 
@@ -27,13 +27,32 @@ and would pass for how the result was."""
 
 DIRECTORY_TAGS = (34665, 34853)  # EXIF's own and the GPS directory
 DESCRIPTIVE_TAGS = (
-    *(269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432),
+    *(269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 316, 32781),
+    *(18246, 18249, 33432, 50341),  # rating, copyright, how cameras would have it printed
     *(40091, 40092, 40093, 40094, 40095),  # Windows' own: title to subject
     *DIRECTORY_TAGS,
 )
 """The tags of a TIFF file that tell of the photo and not of how its pixels are laid out."""
+LAYOUT_TAGS = {
+    *range(254, 269), 273, 274, *range(277, 282), 284, *range(288, 294), 317, 320,
+    *range(322, 328), 332, 333, 334, *range(338, 348), *range(512, 522), *range(529, 533),
+    *(700, 33723, 34675, 40965, 59932, 59933),
+}  # fmt: skip
+"""Tags of how pixels are laid out, of what is read by itself, and of nothing (padding)."""
+GEO_TAGS = {33550, 33922, 34264, 34735, 34736, 34737}
+"""Where a TIFF's pixels lie on the map: no longer true of a result of another size."""
+PHOTOSHOP_TAGS = {34377, 37724}
+"""Of a TIFF: what Photoshop keeps beside the picture, and layers."""
+COLOUR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
+"""Of a PNG: what its colours are, where it has no profile."""
+SRGB_CHUNKS = {
+    b"cICP": bytes([1, 13, 0, 1]),
+    b"gAMA": struct.pack(">I", 45455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+"""Those that say no more than sRGB."""
 ORIENTATION, EXIF_IFD, WIDTH, HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
-THUMBNAIL, THUMBNAIL_SIZE = 0x0201, 0x0202
+RESOLUTION, THUMBNAIL, THUMBNAIL_SIZE = 0x011A, 0x0201, 0x0202
 SHORT, LONG = 3, 4
 HEAD = 8  # bytes of EXIF before whatever an offset may lead to
 
@@ -53,9 +72,10 @@ def fitted_exif(exif: bytes, width: int, height: int) -> bytes:
         raise ValueError("this is no EXIF")
     try:
         (first,) = struct.unpack_from(f"{order}I", data, 4)
-        for tag, kind, place in _entries(data, order, first):
+        for tag, _, place in _entries(data, order, first):
             if tag == ORIENTATION:
-                _put(data, order, kind, place, 1)
+                # anew, as a short number: readers take those of any type for the orientation
+                struct.pack_into(f"{order}HIHH", data, place - 6, SHORT, 1, 1, 0)
             elif tag == EXIF_IFD:
                 (inner,) = struct.unpack_from(f"{order}I", data, place)
                 for part, sort, at in _entries(data, order, inner):
@@ -67,7 +87,17 @@ def fitted_exif(exif: bytes, width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def _entries(data: bytearray, order: str, start: int) -> Iterator[tuple[int, int, int]]:
+def tells_resolution(exif: bytes | None) -> bool:
+    """Whether EXIF says how many pixels an inch has; not if it cannot be parsed."""
+    order = {b"II": "<", b"MM": ">"}.get((exif or b"")[:2])
+    with suppress(struct.error):
+        if order:
+            (first,) = struct.unpack_from(f"{order}I", exif, 4)
+            return any(tag == RESOLUTION for tag, _, _ in _entries(exif, order, first))
+    return False
+
+
+def _entries(data: bytes | bytearray, order: str, start: int) -> Iterator[tuple[int, int, int]]:
     """The entries of a directory: tag, type, and where a value of up to four bytes lies."""
     (count,) = struct.unpack_from(f"{order}H", data, start)
     for place in range(start + 2, start + 2 + 12 * count, 12):
@@ -105,7 +135,7 @@ def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
     """
     older = rb'<rdf:Description rdf:about="" xmlns:restoreflow=.*?</rdf:Description>'
     xmp = xmp and re.sub(older, b"", xmp, flags=re.DOTALL)
-    xmp = xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
+    xmp = xmp and re.sub(rb"""(tiff:Orientation\s*(?:=\s*["']|>\s*))\d""", rb"\g<1>1", xmp)
     if not texts:
         return xmp
     ours = _description(texts)
@@ -117,15 +147,35 @@ def fitted_xmp(xmp: bytes | None, texts: Mapping[str, str]) -> bytes | None:
     return head + ours + end + rest
 
 
-def whole_xmp(xmp: bytes) -> tuple[bytes, bool]:
-    """An XMP packet that refers to no extended one, and whether it did.
+def whole_xmp(xmp: bytes) -> bytes:
+    """An XMP packet that refers to no extended one.
 
     That lies in a JPEG's further segments, which are not carried.
     """
     attribute = rb"""\sxmpNote:HasExtendedXMP=["'][^"']*["']"""
     element = rb"<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"
-    found, count = re.subn(attribute + b"|" + element, b"", xmp)
-    return found, count > 0
+    return re.sub(attribute + b"|" + element, b"", xmp)
+
+
+def unknown_tags(tags: Iterable[int]) -> list[str]:
+    """Those of a TIFF directory that are not carried, in words."""
+    others = set(tags) - LAYOUT_TAGS - set(DESCRIPTIVE_TAGS)
+    found = ["its place on the map (GeoTIFF)"] if others & GEO_TAGS else []
+    if private := sorted(others - GEO_TAGS):
+        numbers = ", ".join(map(str, private))
+        found.append(f"the tag{'s' if private[1:] else ''} {numbers}")
+    return found
+
+
+def other_colours(chunks: Mapping[bytes, bytes], icc: bytes | None) -> list[str]:
+    """The chunks of a PNG that say that its colours are not those of its profile or of sRGB."""
+    # each goes before the next: cICP, a profile, sRGB, and at last gAMA and cHRM
+    meant = ("cICP",) if icc or b"sRGB" in chunks else ("cICP", "gAMA", "cHRM")
+    return [
+        name
+        for name in meant
+        if chunks.get(name.encode(), SRGB_CHUNKS[name.encode()]) != SRGB_CHUNKS[name.encode()]
+    ]
 
 
 def _description(texts: Mapping[str, str]) -> bytes:
@@ -175,6 +225,11 @@ def xmp_segments(xmp: bytes | None, texts: Mapping[str, str]) -> bytes:
         head = EXTENSION_HEADER + guid + struct.pack(">II", len(extended), start)
         segments += _segment(0xE1, head + extended[start : start + 65000])
     return segments
+
+
+def comment_segments(comments: Iterable[bytes]) -> bytes:
+    """The segments of a JPEG file that hold its comments, which come out of such segments."""
+    return b"".join(_segment(0xFE, comment) for comment in comments)
 
 
 def iptc_segment(iptc: bytes) -> bytes:

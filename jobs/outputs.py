@@ -7,6 +7,8 @@ ends the process in between, the next one knows the file for the job's own, and 
 from __future__ import annotations
 
 import hashlib
+import os
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,19 +119,33 @@ class Outputs:
         """Whether the file of that name was made of this photo by a job of this kind.
 
         Such a file may be replaced. Any other is a stranger's, also that of another graph, whose
-        result is not lost because a knob was turned, or of another photo (a.jpg beside a.png).
+        result is not lost because a knob was turned, or of another photo: a.jpg beside a.png, or
+        one of the same name in another folder, even if both became the same file.
 
         Args:
             node: only what this Save node made counts.
         """
+        makers = self._makers(job, path)
+        like = (photo.place, job.likeness, node)
+        is_made = any((m["place"], m["likeness"], m["node"]) == like for m in makers)
+        return is_made and all(maker["source"] == str(job.source) for maker in makers)
+
+    def maker(self, job: Job, path: str) -> tuple[str, str] | None:
+        """Who made the file of that name in a job's output folder: a job's name and its source."""
+        makers = self._makers(job, path)
+        others = [maker for maker in makers if maker["source"] != str(job.source)]
+        return next(((maker["name"], maker["source"]) for maker in (*others, *makers)), None)
+
+    def _makers(self, job: Job, path: str) -> list[sqlite3.Row]:
+        """Whatever announced the file that has this name now in a job's output folder."""
         rows = self.database.connection().execute(
-            "SELECT output.sha256, before FROM output JOIN photo ON photo.id = photo"
-            " JOIN job ON job.id = job WHERE output.path = ? AND place = ? AND likeness = ?"
-            " AND node = ?",
-            (path, photo.place, job.likeness, node),
-        )
-        known = {sha256 for row in rows for sha256 in (row["sha256"], *row["before"].split())}
-        return bool(known) and sha256_of(job.target / path) in known
+            "SELECT output.sha256, before, place, source, likeness, node, name FROM output"
+            " JOIN photo ON photo.id = photo JOIN job ON job.id = job"
+            " WHERE output.path = ? AND target = ?",
+            (path, str(job.target)),
+        ).fetchall()  # fmt: skip
+        found = sha256_of(job.target / path) if rows else None
+        return [row for row in rows if found in (row["sha256"], *row["before"].split())]
 
     def path(self, photo: int, node: str) -> str | None:
         """Where a node has announced a photo's file last, if it ever did."""
@@ -202,6 +218,26 @@ class Outputs:
         """Whether all of a photo's outputs are done and lie there as they were."""
         outputs = self.of(photo)
         return len(outputs) >= job.saves and all(is_unchanged(job.target, o) for o in outputs)
+
+    def is_there(self, photo: int, job: Job) -> bool:
+        """Whether each of a photo's outputs is done and lies there, maybe changed by a person.
+
+        What a person changed is left so, with a note; it is no reason to make the photo again.
+        """
+        outputs = self.of(photo)
+        if len(outputs) < job.saves or any(output.state != "done" for output in outputs):
+            return False
+        changed = [output for output in outputs if not is_unchanged(job.target, output)]
+        for output in changed:  # what another job made is no person's work on this result
+            is_gone = not os.path.lexists(job.target / output.path)
+            if is_gone or self._makers(job, output.path):
+                return False
+        if changed:
+            text = "{} was changed after it was made; it was left so."
+            rows = [(photo, output.node, text.format(output.path)) for output in changed]
+            with self.database.writing() as connection:
+                connection.executemany("INSERT OR IGNORE INTO note VALUES (?, ?, ?)", rows)
+        return True
 
     def _take_in(self, photo: int, node: str, file: Path) -> None:
         status = file.stat()

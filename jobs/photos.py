@@ -29,6 +29,13 @@ __all__ = [
     "write",
 ]  # fmt: skip
 
+FINAL = {
+    errno.ENAMETOOLONG: "its name is too long: choose a shorter suffix, or rename the photo",
+    errno.EISDIR: "there is a folder of that name: move it, or choose another suffix",
+    errno.EEXIST: "there is a file where its folder would be: move it, or choose another folder",
+    errno.ENOTDIR: "there is a file where its folder would be: move it, or choose another folder",
+}
+"""What no further attempt mends -> why, and what to do."""
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -184,6 +191,10 @@ def _told(target: Path) -> Iterator[None]:
         if error.errno == errno.EROFS:
             why = f"{target.parent} can only be read: have its disk writable and resume."
             raise HeldUpError(error.errno, why) from error
+        if error.errno in FINAL:
+            raise PhotoError(
+                f"{target} cannot be written, because {FINAL[error.errno]}."
+            ) from error
         raise DiskError(
             f"{target} cannot be written ({error.strerror}): look at its folder."
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from . import reading
-from .samples import ALIKE
+from .samples import ALIKE, deep_grey
 
 GAP = 2
 """A photo is decoded at, or first averaged to, no less than so many times the picture's size."""
@@ -65,9 +65,14 @@ def inside(root: Path, path: str) -> Path | None:
 def _in_bytes(image: Image.Image) -> Image.Image:
     """A loaded picture at 8 bits a channel, in a mode that can be made smaller: L, LA, RGB ..."""
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        values = deep_grey(image)
+        grey = Image.fromarray((values >> 8).astype(np.uint8))
+        if (key := image.info.get("transparency")) is None:
+            return grey
+        clear = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+        return Image.merge("LA", (grey, clear))
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image)).clip(0, 1)
+        values = np.nan_to_num(deep_grey(image)).clip(0, 1)
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA")

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from . import colour
+from . import beside, colour
 from .metadata import (
+    COLOUR_CHUNKS,
     DESCRIPTIVE_TAGS,
     DIRECTORY_TAGS,
     EXIF_HEADER,
@@ -38,7 +39,6 @@ LIMIT_PIXELS = 178_956_970
 """A larger picture is taken for a decompression bomb: Pillow's own limit."""
 SLACK = 1 / 255  # beyond sRGB, before a note says so
 ORIENTATION, IPTC_TAG, COMPRESSION_TAG = 0x0112, 33723, 259
-PHOTOSHOP_TAGS = {34377, 37724}  # of a TIFF: what Photoshop keeps beside the picture, and layers
 TURNS: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda rows: rows[:, ::-1],
     3: lambda rows: rows[::-1, ::-1],
@@ -72,7 +72,7 @@ def read(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Photo:
             notes.append(f"The file holds {pictures} pictures; the first one was read.")
             image.seek(0)
         values, alpha = values_of(path.name, content, image, notes)
-        source = _source(content, image, values, notes)
+        source = _source(content, image, values)
         turn = TURNS.get(orientation_of(image, source.exif, notes), lambda rows: rows)
     pixels, icc = in_srgb(unit(turn(values), notes), source.icc, notes)
     alpha = None if alpha is None else np.ascontiguousarray(unit(turn(alpha), notes))
@@ -89,7 +89,7 @@ def size(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[int, int]:
     """
     with opened(path, limit_pixels) as image:
         width, height = image.size
-        is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        is_turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
         return (height, width) if is_turned else (width, height)
 
 
@@ -137,6 +137,8 @@ def opened(path: Path, limit_pixels: int, content: bytes | None = None) -> Itera
             "open it with a photo program and save it again."
         ) from error
     except Exception as error:  # damaged bytes meet decoders with errors of every kind
+        if isinstance(error, IsADirectoryError):
+            raise PhotoError(f"{name} is a folder and no photo: rename it.") from error
         if isinstance(error, OSError) and error.errno:
             raise DiskError(
                 f"{name} cannot be read ({error.strerror}): look at the file and its folder."
@@ -158,23 +160,20 @@ def _known() -> tuple[str, ...]:
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def _source(content: bytes, image: Image.Image, values: np.ndarray, notes: list[str]) -> Source:
+def _source(content: bytes, image: Image.Image, values: np.ndarray) -> Source:
     """What a loaded picture's file holds beside its pixels."""
     info, tags = image.info, getattr(image, "tag_v2", {})
-    segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
-    packets = [data[len(XMP_HEADER) :] for data in segments if data.startswith(XMP_HEADER)]
+    segments = getattr(image, "applist", ())
+    packets = [data[len(XMP_HEADER) :] for _, data in segments if data.startswith(XMP_HEADER)]
     xmp = next(iter(packets), None) or info.get("xmp") or info.get("XML:com.adobe.xmp")
-    xmp, was_extended = whole_xmp(xmp.encode() if isinstance(xmp, str) else xmp or b"")
-    if was_extended:
-        notes.append("Its XMP is of two parts; the second one, which is extended, was left out.")
-    if PHOTOSHOP_TAGS & set(tags):
-        notes.append("What Photoshop keeps in it (as paths, guides, layers) was left out.")
+    xmp = whole_xmp(xmp.encode() if isinstance(xmp, str) else xmp or b"")
     texts = {
         key: str(value)
         for key, value in getattr(image, "text", {}).items()
         if not key.startswith(("Raw profile type", "XML:com.adobe.xmp")) and key not in GRAPH_KEYS
     }
     dpi = info.get("dpi")
+    chunks = beside.chunks(content) if image.format == "PNG" else ()
     jpeg = image.format in ("JPEG", "MPO")
     return Source(
         format="JPEG" if jpeg else image.format,
@@ -185,7 +184,9 @@ def _source(content: bytes, image: Image.Image, values: np.ndarray, notes: list[
         xmp=xmp or None,
         iptc=_iptc(info.get("photoshop", {}), tags),
         texts=texts,
-        comment=info.get("comment") if jpeg else None,
+        comments=tuple(data for name, data in segments if name == "COM"),
+        colour_chunks={name: data for name, data in chunks if name in COLOUR_CHUNKS},
+        others=beside.names(content, image),
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None,
         tables=tuple(tuple(table) for table in image.quantization.values()) if jpeg else (),
         subsampling=max(JpegImagePlugin.get_sampling(image), 0) if jpeg else 0,
@@ -232,10 +233,15 @@ def orientation_of(image: Image.Image, exif: bytes | None, notes: list[str]) -> 
     try:
         if exif:
             fitted_exif(exif, *image.size)
-        return image.getexif().get(ORIENTATION, 1)
+        return _orientation(image)
     except Exception:  # of any kind, out of damaged bytes
         notes.append("Its EXIF cannot be parsed; it was taken to be upright.")
         return 1
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(ORIENTATION, 1)
+    return found[0] if isinstance(found, bytes) and found else found  # of type BYTE
 
 
 def in_srgb(

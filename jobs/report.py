@@ -57,7 +57,7 @@ def row(ledger: Ledger, photo: Photo) -> Row:
 def job_facts(ledger: Ledger, job: Job) -> dict[str, Any]:
     """A job and how far it is, as JSON."""
     now = progress(ledger, job.id)
-    same = ("id", "created", "state", "reason", "name", "left_out")
+    same = ("id", "created", "state", "reason", "name", "left_out", "lost")
     return {
         **{name: getattr(job, name) for name in same},
         **{"source": str(job.source), "target": str(job.target)},
@@ -75,6 +75,7 @@ def photo_facts(ledger: Ledger, photo: Photo) -> dict[str, Any]:
     outputs = {
         "outputs": [output.path for output in found.outputs],
         "sha256": [output.sha256 for output in found.outputs],
+        "source_sha256": photo.sha256,
     }
     return {**facts, **outputs, "notes": found.notes, "measures": found.measures}
 

@@ -49,7 +49,9 @@ class Job:
     """How many outputs each photo has."""
     likeness: str
     left_out: str | None
-    """What the last scan could not read, a sentence."""
+    """What the last scan passed over, a sentence."""
+    lost: int
+    """How many things of it may be photos of the folder; a link that leads out is none."""
 
     @cached_property
     def graph(self) -> Prompt:

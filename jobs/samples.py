@@ -16,7 +16,10 @@ ALIKE = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "H
 DEEP_MODES = {"RGB;16", "RGBX;16", "RGBA;16"}
 OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 """Byte orders of 16-bit samples in Pillow's names -> the opposite one."""
-BITS_TAG, PLANES_TAG = 258, 284
+BITS_TAG, PHOTOMETRIC_TAG, PLANES_TAG = 258, 262, 284
+WHITE_IS_ZERO = 0
+SCALES = {"L;2": 85, "L;4": 17}
+"""Raw modes whose samples Pillow spreads over a byte -> by how much."""
 
 
 def values_of(
@@ -45,11 +48,13 @@ def values_of(
         values = np.asarray(image).copy().view(">u2").astype(np.uint16)
     elif raw[:-1] in DEEP_MODES:
         values = _deep_values(content, image, raw)
+    elif _white_of_ppm(image) > 255 and image.tile[0][0] == "ppm":
+        values = _deep_ppm(content, image)
     else:
-        if ";16" in raw and not raw.startswith("I;16"):
+        if (";16" in raw and not raw.startswith("I;16")) or _white_of_ppm(image) > 255:
             notes.append("Its 16 bits a channel are of a rare kind; 8 of them were read.")
         values = _plain_values(name, image)
-        key = key if image.mode in PLAIN_MODES else None
+        key = key * SCALES[raw] if key is not None and raw in SCALES else key
     if values.shape[2] in (1, 3) and key is not None:
         return values, np.where((values == key).all(axis=2), 0, _full(values)).astype(values.dtype)
     if values.shape[2] == 2 or (values.shape[2] == 4 and image.mode != "CMYK"):
@@ -70,6 +75,41 @@ def _deep_values(content: bytes, image: Image.Image, raw: str) -> np.ndarray:
     image.load()
     values |= np.left_shift(np.asarray(image), 8, dtype=np.uint16)
     return values
+
+
+def _white_of_ppm(image: Image.Image) -> int:
+    """The sample that is white in a PPM's colours; 255 for all else."""
+    arguments = image.tile[0][3] if image.tile else None
+    in_colour = image.format == "PPM" and image.mode == "RGB" and isinstance(arguments, tuple)
+    return arguments[1] if in_colour else 255
+
+
+def _deep_ppm(content: bytes, image: Image.Image) -> np.ndarray:
+    """The colours of a PPM of two bytes a sample: Pillow keeps 8 bits of them."""
+    white, start = _white_of_ppm(image), image.tile[0][2]
+    found = np.frombuffer(content, ">u2", 3 * image.width * image.height, start)
+    return _spread(found.reshape(image.height, image.width, 3), white)
+
+
+def deep_grey(image: Image.Image) -> np.ndarray:
+    """The samples [H, W] of a loaded grey picture of more than 8 bits: uint16 or float32.
+
+    Black is 0 and white is full, which Pillow sees to in pictures of 8 bits only.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        values = np.asarray(image, np.float32)
+    else:
+        white = 2 ** min(tags.get(BITS_TAG, (16,))[0], 16) - 1
+        values = _spread(np.asarray(image).clip(0, white), white)
+    return _full(values) - values if tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO else values
+
+
+def _spread(values: np.ndarray, white: int) -> np.ndarray:
+    """Samples up to white -> uint16 in full."""
+    if white == 65535:
+        return values.astype(np.uint16)
+    return np.rint(values * (65535 / white)).clip(0, 65535).astype(np.uint16)
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -94,9 +134,9 @@ def _plain_values(name: str, image: Image.Image) -> np.ndarray:
     image.load()  # numpy would swallow its errors
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.uint16)
+        values = deep_grey(image)
     elif mode == "F":
-        values = np.asarray(image, np.float32)
+        values = deep_grey(image)
         if not np.isfinite(values).all():
             raise PhotoError(
                 f"{name} holds values that are not numbers (NaN or infinite): "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
@@ -15,6 +15,8 @@ SYSTEM = {
     *("@eadir", "#recycle", "$recycle.bin", "system volume information"),
 }
 """Names, casefolded, that an operating system or a network store leaves among photos."""
+LINK = "it is a link that leads out of the folder"
+"""Why it is left out: what lies elsewhere is no photo of the folder."""
 HIDDEN = 0x2 | 0x4  # Windows' attributes: hidden, system
 
 
@@ -42,6 +44,7 @@ def scan(
 
     A link to a file counts where that file lies below the root, too. A link to a folder is never
     followed: outside the root it would leave it, and inside its photos are found at their place.
+    A link out of the root is told, one to nothing is nothing.
 
     Args:
         suffixes: those of photos, in lower case and with their dot.
@@ -66,22 +69,45 @@ def scan(
                     continue
                 if S_ISDIR(status.st_mode):
                     # A junction of Windows is no symlink, but its real path tells it as well.
-                    is_apart = without is not None and are_same(entry.path, without)
-                    if os.path.realpath(entry.path) == entry.path and not is_apart:
+                    real = os.path.realpath(entry.path)
+                    if without is not None and are_same(entry.path, without):
+                        continue
+                    if real == entry.path:
                         yield from below(entry.path, f"{path}/")
-                elif S_ISREG(status.st_mode) and is_photo(entry):
-                    yield Found(path, status.st_size, status.st_mtime_ns)
+                    elif leads_out(real):
+                        trouble(path, LINK)
+                elif S_ISREG(status.st_mode) and is_photo(entry.name):
+                    if entry.is_symlink() and leads_out(os.path.realpath(entry.path)):
+                        trouble(path, LINK)
+                    else:
+                        yield Found(path, status.st_size, status.st_mtime_ns)
             except UnicodeEncodeError:
                 trouble(ascii(path), "the name is not Unicode")
             except OSError as error:
                 if not entry.is_symlink():  # a link to nothing is nothing
                     trouble(path, f"it cannot be read ({error.strerror})")
 
-    def is_photo(entry: os.DirEntry) -> bool:
-        fits = os.path.splitext(entry.name)[1].lower() in suffixes
-        return fits and (not entry.is_symlink() or _is_below(os.path.realpath(entry.path), top))
+    def is_photo(name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in suffixes
+
+    def leads_out(real: str) -> bool:
+        return real != top and not _is_below(real, top)
 
     return below(top, "")
+
+
+def left_out(troubles: Sequence[tuple[str, str]]) -> str | None:
+    """What a scan has told as trouble, in a sentence."""
+    if not troubles:
+        return None
+    shown = "; ".join(f"{path}: {why}" for path, why in troubles[:5])
+    count = f"{len(troubles)} things were" if troubles[1:] else "1 thing was"
+    return f"{count} left out: {shown}{' ...' if troubles[5:] else ''}."
+
+
+def lost(troubles: Sequence[tuple[str, str]]) -> int:
+    """How many of them may be photos of the folder."""
+    return sum(why != LINK for _, why in troubles)
 
 
 def natural_key(path: str) -> str:

@@ -49,7 +49,11 @@ class Source:
     iptc: bytes | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     """Of a PNG, by keyword."""
-    comment: bytes | None = None
+    colour_chunks: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Of a PNG: those of metadata.COLOUR_CHUNKS, by name."""
+    others: tuple[str, ...] = ()
+    """What else it holds and is never carried, each as "without ..." goes on."""
+    comments: tuple[bytes, ...] = ()
     dpi: tuple[float, float] | None = None
     tables: tuple[tuple[int, ...], ...] = ()
     """Of a JPEG: its quantization, which is its quality."""

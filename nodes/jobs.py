@@ -132,7 +132,7 @@ def _put(carried: Carried, picture: Tensor, choices: Choices, node: str) -> None
         graph, workflow = without_photos(job.graph), ledger.workflow(job.id)
         more = {
             "root": job.target,
-            "own": partial(engine().own, photo.id, place, node),
+            "own": partial(engine().own, photo.id, place, node, choices.replace),
             "before_rename": partial(announce, place),
         }
         photo_files.write(target, carried, picture, choices, graph, workflow, **more)

@@ -16,7 +16,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ..jobs import photos
-from ..jobs.folders import Folders
+from ..jobs.folders import FolderError, Folders
 from ..jobs.provenance import provenance
 from ..jobs.scan import scan
 from ..models import hub
@@ -87,12 +87,14 @@ def first(folders: Folders, folder: str, index: int) -> tuple[Path, str]:
         folder: below the host's input folder, or a full path in an allowed one.
 
     Raises:
-        FolderError: the folder is not allowed.
+        FolderError: the folder is not allowed, or there is none.
         PhotoError: it holds no photo of that number.
     """
     root = folders.resolve(
         os.path.normpath(os.path.join(folder_paths.get_input_directory(), folder))
     )
+    if not root.is_dir():
+        raise FolderError(f"There is no folder {root}: choose one with photos.")
     found = next(islice(scan(root, photos.SUFFIXES), index, None), None)
     if found is None:
         raise photos.PhotoError(

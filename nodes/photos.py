@@ -75,7 +75,7 @@ class JobPhoto(io.ComfyNode):
     @classmethod
     def execute(cls, folder, index, group, job="", rows="") -> io.NodeOutput:
         if rows:
-            found = jobs.take(job, json.loads(rows))
+            found = jobs.take(job, _numbers(rows))
             index = jobs.rank(found[0].carried)
         else:
             file = photo_files.first(jobs.folders(), folder, index)
@@ -88,6 +88,16 @@ class JobPhoto(io.ComfyNode):
             Path(found[0].carried.path).stem,
             index,
         )
+
+
+def _numbers(rows: str) -> list[int]:
+    """The photos that a job asks for; none if it is no job that does."""
+    try:
+        found = json.loads(rows)
+    except (ValueError, RecursionError):
+        return []
+    is_list = isinstance(found, list) and all(type(row) is int for row in found)
+    return found if is_list else []
 
 
 def _untouched(name: str, tooltip: str) -> io.String.Input:

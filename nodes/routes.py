@@ -18,6 +18,7 @@ from ..jobs.archive import archive
 from ..jobs.contact_sheet import contact_sheet
 from ..jobs.database import LedgerError
 from ..jobs.engine import Engine
+from ..jobs.outputs import is_unchanged
 from ..jobs.pictures import inside, picture
 from ..jobs.workflow import Prompt
 from . import browsing, calls, jobs
@@ -154,13 +155,11 @@ def before(call: Call) -> web.Response:
 
 
 def after(call: Call) -> web.Response:
-    photo, job = _photo(call)
-    return _picture(call, job.target, _output(call, photo))
+    return _picture(call, *_result(call))
 
 
 def output(call: Call) -> web.FileResponse:
-    photo, job = _photo(call)
-    file = _file(call, job.target, _output(call, photo))
+    file = _file(call, *_result(call))
     return web.FileResponse(file, headers=attachment(file.name))
 
 
@@ -215,14 +214,23 @@ def _known(find: Any, call: Call) -> Any:
         raise RefusedError(404, str(error)) from error
 
 
-def _output(call: Call, photo: rows.Photo) -> str:
-    """The path of the result that is asked for, below the job's output folder."""
+def _result(call: Call) -> tuple[Path, str]:
+    """The job's output folder, and the path below it of the result that is asked for.
+
+    Raises:
+        RefusedError: there is none, or something else has its name now.
+    """
+    photo, job = _photo(call)
+    call.folder(str(job.target))
     outputs = report.row(jobs.engine().ledger, photo).outputs
     number = call.number("output", 0, 0, 10**6)
     if number >= len(outputs):
         count = f"{len(outputs)} result{'s' * (len(outputs) != 1)}"
         raise RefusedError(404, f"{photo.path} has {count}.")
-    return outputs[number].path
+    found = outputs[number]
+    if not is_unchanged(job.target, found):
+        raise RefusedError(404, f"{found.path} is not in its folder any more as the job wrote it.")
+    return job.target, found.path
 
 
 def _file(call: Call, folder: Path, path: str) -> Path:

@@ -27,6 +27,8 @@ from setup_step import SetupError
 
 POLL = 0.5
 VANISHED = "it was removed from the folder before it was done"
+TOLD = ("finished", "stopped")
+"""How a job stands once a command has waited for its end and listed its failures."""
 
 
 class Local:
@@ -46,6 +48,7 @@ class Local:
     def run(self, retry_failed: bool, show: Callable[..., None]) -> None:
         """Do what is not done yet, to the end or until the server's job stands still."""
         found = self.server.find(self.order.name)
+        told = self._told(found) if found else set()
         self.job = found or self.server.create(self.order, *self.places)
         if found:
             self.job = self.server.resume(found["id"], retry_failed)
@@ -59,10 +62,27 @@ class Local:
         for photo in self.server.photos(self.job["id"]):
             if photo["state"] == "failed":
                 self.failures.append((photo["path"], photo["error"]))
-            elif photo["state"] == "gone" and not photo["error"]:  # else it failed, and was told
+            elif photo["state"] == "gone" and photo["id"] not in told:
                 self.failures.append((photo["path"], VANISHED))
             if notes := photo.get("notes"):
                 self.notes.append((photo["path"], notes))
+
+    def _told(self, job: Json) -> set[int]:
+        """The photos of which an earlier run has said that they failed or are gone."""
+        if job["state"] not in TOLD:
+            return set()
+        photos = self.server.photos(job["id"])
+        return {photo["id"] for photo in photos if photo["state"] in ("failed", "gone")}
+
+    @property
+    def left_out(self) -> str | None:
+        """What is no photo of the batch though it lies in the folder, a sentence."""
+        return self.job["left_out"]
+
+    @property
+    def lost(self) -> int:
+        """How many things of it may be photos."""
+        return self.job.get("lost", 0)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -153,8 +173,9 @@ def work(
     if any(graph[key]["inputs"].get("sidecar") for key in graphs.fed_saves(graph)):
         kept = f"restoreflow/batch-{tag} of its output folder"
         print(f"Only photos come back: their sidecars stay there, in {kept}.", flush=True)
-    photos = list(batch_folders.photos(source, target, asked.limit))
-    return Remote(server, order, f"batch-{tag}", photos, source, target)
+    troubles: list[tuple[str, str]] = []
+    found = batch_folders.photos(source, target, asked.limit, lambda *one: troubles.append(one))
+    return Remote(server, order, f"batch-{tag}", list(found), troubles, source, target)
 
 
 def follow(job: Local | Remote, retry_failed: bool) -> Summary:
@@ -196,7 +217,7 @@ def summarise(job: Local | Remote, reason: str | None, code: int | None) -> Summ
         hint = job.server.hint
         reason, code = f"{reason} ({hint})" if hint else reason, STOPPED
     if code is None:
-        reason, code = job.job["left_out"], FAILED if job.failures else DONE
+        reason, code = job.left_out, FAILED if job.failures or job.lost else DONE
     number, results = job.job["id"], job.results
     more = {"failures": job.failures, "notes": job.notes, "left_there": job.left_there}
     return Summary(code, reason, number, state, job.counts, results, **more)

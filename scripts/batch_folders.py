@@ -1,7 +1,7 @@
 """The folders of a batch on this machine: what lies in the one, what comes into the other."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pack  # noqa: F401 - makes restoreflow importable
 from restoreflow.jobs import files
 from restoreflow.jobs.photos import SUFFIXES
-from restoreflow.jobs.scan import Found, scan
+from restoreflow.jobs.scan import Found, ignore, scan
 
 
 class PlaceError(ValueError):
@@ -39,9 +39,18 @@ def prepare(source: Path, target: Path) -> tuple[Path, Path]:
     return source, target
 
 
-def photos(source: Path, target: Path, limit: int | None = None) -> Iterator[Found]:
-    """The photos of a job, in the order in which it takes them."""
-    return islice(scan(source, SUFFIXES, without=target), limit)
+def photos(
+    source: Path,
+    target: Path,
+    limit: int | None = None,
+    trouble: Callable[[str, str], None] = ignore,
+) -> Iterator[Found]:
+    """The photos of a job, in the order in which it takes them.
+
+    Args:
+        trouble: called with a path and a reason for each thing that is left out.
+    """
+    return islice(scan(source, SUFFIXES, without=target, trouble=trouble), limit)
 
 
 def place(root: Path, relative: str) -> Path:

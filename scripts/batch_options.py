@@ -15,7 +15,8 @@ writes the two folders itself; to any other one photos are uploaded, and results
 DONE, FAILED, WRONG, STOPPED, PAUSED = 0, 1, 2, 3, 130
 EXIT_CODES = """exit codes:
   0    every photo is done
-  1    some photos failed or vanished; they are listed with their reasons
+  1    some photos failed, vanished meanwhile or could not be read at all; they are listed with
+       their reasons (links that lead out of the folder are listed, too, but count for nothing)
   2    the command line, the workflow or a folder is wrong
   3    the server cannot be reached or stopped the job; the reason is printed
   130  paused by Ctrl-C

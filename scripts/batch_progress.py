@@ -37,7 +37,7 @@ class Progress:
 
 def line(settled: int, total: int, failed: int, per_minute: float | None) -> str:
     """What there is to tell, in words."""
-    parts = [f"{settled}/{total} photos"]
+    parts = [f"{settled}/{total} photo{'s' * (total != 1)}"]
     if per_minute:
         parts.append(f"{per_minute:.1f} a minute")
         if settled < total:

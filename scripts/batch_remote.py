@@ -18,7 +18,7 @@ from batch_folders import PlaceError
 from job_server import JobServer, Json, Order, RequestError, patiently
 from restoreflow.jobs.outputs import sha256_of
 from restoreflow.jobs.photos import delete_leftovers
-from restoreflow.jobs.scan import Found, natural_key
+from restoreflow.jobs.scan import Found, left_out, lost, natural_key
 
 WINDOW, STEP = 32, 16
 POLL = 1.0
@@ -29,13 +29,21 @@ class Remote:
 
     Args:
         batch: names the server's folders.
+        troubles: what was left out of the photos, each a path and a reason.
     """
 
     def __init__(
-        self, server: JobServer, order: Order, batch: str, photos: list[Found], *folders: Path
+        self,
+        server: JobServer,
+        order: Order,
+        batch: str,
+        photos: list[Found],
+        troubles: list[tuple[str, str]],
+        *folders: Path,
     ) -> None:
         self.server, self.order, self.batch = server, order, batch
         self.source, self.target = folders
+        self.left_out, self.lost = left_out(troubles), lost(troubles)
         self.total, self.waiting = len(photos), deque(photos)
         self._ours = {found.path for found in photos}  # the server may have more by now
         self.job: Json | None = None
@@ -43,7 +51,8 @@ class Remote:
         self.notes: list[tuple[str, list[str]]] = []
         self.left_there: list[str] = []
         self.results = 0
-        self._there: dict[str, int] = {}  # path -> size, of what was sent by an earlier run
+        # path -> size and, if it was read yet, sha256 of what was sent by an earlier run
+        self._there: dict[str, tuple[int, str | None]] = {}
         self._sent = 0
         self._looked_at = 0  # so many were sent before the server last looked for them
         self._open: set[str] = set()  # sent, and neither done nor failed
@@ -108,7 +117,7 @@ class Remote:
             time.sleep(POLL / 4)  # it is still looking
             self.job = self.server.job(self.job["id"])
         photos = self.server.photos(self.job["id"])
-        self._there = {photo["path"]: photo["size"] for photo in photos}
+        self._there = {p["path"]: (p["size"], p.get("source_sha256")) for p in photos}
 
     def _count(self, folder: str) -> int:
         """The photos in a folder of the server."""
@@ -123,19 +132,24 @@ class Remote:
         """Send a photo if there is room; whether one was sent."""
         while self.waiting and len(self._open) < WINDOW:
             found = self.waiting.popleft()
-            size = self._there.get(found.path)
-            if size is None:
+            size, sha256 = self._there.get(found.path, (found.size, None))
+            if size == found.size and sha256 is None:
+                # Nothing of it is there, or nothing is known of it but the name: the server
+                # compares what it has with what it is sent.
                 self._send(found.path)
                 return True
-            if size == found.size:
+            if size == found.size and sha256_of(self.source / found.path) == sha256:
                 self._count_as_sent(found.path)
             else:
-                self._fail(
-                    found.path,
-                    "it has changed since it was sent: to send it anew, delete the job "
-                    f"{self.order.name} and the folder {self.batch} on the server",
-                )
+                self._fail(found.path, self._changed)
         return False
+
+    @property
+    def _changed(self) -> str:
+        return (
+            "it has changed since it was sent: to send it anew, delete the job "
+            f"{self.order.name} and the folder {self.batch} on the server"
+        )
 
     def _send(self, path: str) -> None:
         question = urlencode({"batch": self.batch, "path": path})
@@ -152,7 +166,8 @@ class Remote:
             return
         self._count_as_sent(path)
         if answer["path"] != path:
-            self._fail(path, f"the server has it as {answer['path']}, beside another of its name")
+            other = f"the server has it as {answer['path']}, beside another of its name"
+            self._fail(path, self._changed if path in self._there else other)
 
     def _count_as_sent(self, path: str) -> None:
         self._sent += 1
@@ -162,14 +177,15 @@ class Remote:
     # And back
 
     def _collect(self) -> None:
-        """Fetch the results of photos that are settled now."""
-        is_behind = True
-        for photo in self.server.photos(self.job["id"], after=self._behind):
-            if photo["state"] in ("waiting", "queued"):
-                is_behind = False
-                continue
-            if photo["path"] in self._ours and photo["path"] not in self._settled:
+        """Fetch the results of photos that are settled now and are known to be what was sent."""
+        is_behind, unseen = True, set(self._open)
+        photos = self.server.photos(self.job["id"], after=self._behind)
+        while unseen and (photo := next(photos, None)):
+            path = photo["path"]
+            unseen.discard(path)
+            if path in self._open and photo["state"] not in ("waiting", "queued"):
                 self._settle(photo)
+            is_behind = is_behind and (path in self._settled or path not in self._ours)
             if is_behind:
                 self._behind = photo["place"]
 

@@ -62,7 +62,8 @@ class Summary:
         done = self.counts.get("done", 0) + before
         earlier = f" ({before} by an earlier job)" if before else ""
         gone = f", {self.counts['gone']} gone" if self.counts.get("gone") else ""
-        return f"{done} photos done{earlier}, {self.counts.get('failed', 0)} failed{gone}"
+        noun = "photo" if done == 1 else "photos"
+        return f"{done} {noun} done{earlier}, {self.counts.get('failed', 0)} failed{gone}"
 
     def json(self) -> str:
         """All of it, in letters that every encoding and terminal takes."""

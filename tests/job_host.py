@@ -195,7 +195,8 @@ class FakeHost:
         def write(announce) -> None:
             file = result_path(self.engine.ledger, photo, job, node, how, inputs["suffix"])
             path = file.relative_to(job.target).as_posix()
-            is_own = self.engine.own(photo.id, path, node)
+            replace = inputs.get("replace", False)
+            is_own = self.engine.own(photo.id, path, node, replace) or replace
             if self.trouble:
                 raise self.trouble
             write_file(file, data[::-1], partial(announce, path), is_own)

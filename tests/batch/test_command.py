@@ -45,6 +45,36 @@ def test_a_bad_photo_that_somebody_removed_is_no_failure_any_more(here, ask):
     assert summary["exit_code"] == 0 and summary["counts"] == {"done": 4, "gone": 1}
 
 
+def test_a_photo_that_vanished_before_its_second_attempt_is_told_once(here, ask):
+    here.gone = {"a10.jpg"}
+    work = here.work
+
+    def fail_first(job: dict) -> None:
+        work(job)
+        for row in here.photos[job["id"]]:
+            row["error"] = "The network failed." if row["state"] == "gone" else row["error"]
+
+    here.work = fail_first
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 1
+    assert [failure["path"] for failure in summary["failures"]] == ["a10.jpg"]
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == 0 and summary["counts"] == {"done": 4, "gone": 1}
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_was_left_out_is_told_and_counts_if_it_may_be_a_photo(here, ask, lost):
+    here.left_out, here.lost = "1 thing was left out: x: no.", lost
+    summary = ask.run(here.url)
+    assert summary["exit_code"] == lost and summary["reason"] == here.left_out
+    assert "1 thing was left out: x: no." in ask.err
+
+
+def test_one_photo_is_one(here, ask):
+    ask.run(here.url, "--limit", "1")
+    assert "1 photo done, 0 failed in" in ask.err and "0/1 photo, " in ask.err
+
+
 def test_notes_are_counted_by_what_they_say(here, ask):
     lost = "PNG holds no IPTC; it was left out."
     here.notes = {"a1.png": [lost, "Odd \x1b."], "sub/b.png": [lost]}

@@ -1,6 +1,7 @@
 """`run.py batch` on a server of another machine: photos go there, results come back."""
 
 import json
+import os
 from pathlib import Path
 
 import batch
@@ -114,6 +115,40 @@ def test_a_changed_photo_is_not_sent_over_the_old_one(server, ask):
     summary = ask.run(server.url)
     assert summary["exit_code"] == 1 and ask.results() == ask.wanted()
     assert "it has changed since it was sent" in summary["failures"][0]["error"]
+
+
+def test_a_changed_photo_of_equal_size_is_not_taken_for_the_old_one(server, ask, monkeypatch):
+    monkeypatch.setattr(batch_remote, "WINDOW", 2)  # all but two are settled before it is looked at
+    ask.run(server.url)
+    (ask.source / "sub" / "b.png").write_bytes(b"bus/b.gnp")
+    summary = ask.run(server.url)
+    assert summary["exit_code"] == 1 and summary["counts"] == {"done": 4, "failed": 1}
+    (failure,) = summary["failures"]
+    assert failure["path"] == "sub/b.png" and "it has changed since" in failure["error"]
+    assert len(server.made("drop")) == 5
+
+
+def test_what_the_server_has_not_read_yet_is_compared_by_it(server, ask, monkeypatch):
+    monkeypatch.setattr(server, "stops", "x.safetensors is missing.")
+    ask.run(server.url)
+    server.stops = None
+    (ask.source / "a1.png").write_bytes(b"gnp.1a")
+    summary = ask.run(server.url)
+    (failure,) = summary["failures"]
+    assert failure["path"] == "a1.png" and "it has changed since" in failure["error"]
+    assert ask.results() == ask.wanted("a1.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names and links there")
+def test_what_is_left_out_is_told(server, ask):
+    (ask.source / "away.png").symlink_to(ask.file)
+    summary = ask.run(server.url)
+    assert summary["exit_code"] == 0 and "away.png: it is a link" in summary["reason"]
+    with open(os.fsencode(ask.source) + b"/\xff.jpg", "wb"):
+        pass
+    summary = ask.run(server.url)
+    assert summary["exit_code"] == 1 and "2 things were left out" in summary["reason"]
+    assert "the name is not Unicode" in ask.err
 
 
 def test_a_photo_that_the_server_refuses_fails_alone(server, ask, monkeypatch):

@@ -61,6 +61,22 @@ def test_folder_from_the_disk_keeps_its_tree(
     expect(tab.results).to_have_value(str(served.folder / "output" / f"{folder.name}_restored"))
 
 
+def test_results_of_two_folders_of_one_name_are_kept_apart(
+    page: Canvas, photos: Path, served: comfyui.Host
+) -> None:
+    tab = PhotoTab(page)
+    name = photos.parent.name
+    places = [served.folder / "input" / year / name for year in ("2019", "2020")]
+    for place in places:
+        place.mkdir(parents=True)
+        Image.new("RGB", (30, 20)).save(place / "a.png")
+    output = served.folder / "output" / f"{name}_restored"
+    JobServer(served.url).create(Order("2019", GRAPH), str(places[0]), str(output))
+    for place, suggested in zip(places, (output, f"{output}_2"), strict=True):
+        tab.enter(place)
+        expect(tab.results).to_have_value(str(suggested))
+
+
 def test_folder_that_is_not_allowed_shows_the_command(
     page: Canvas, tmp_path: Path, keep_picture: Callable[[str], None]
 ) -> None:

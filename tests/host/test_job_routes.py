@@ -163,6 +163,18 @@ def test_a_job_that_may_goes_on_when_the_host_starts(web, tmp_path):
         wait_until(lambda: not left.exists())
 
 
+def test_no_other_file_is_handed_out_as_a_result(web):
+    source = web.input / "replaced"
+    source.mkdir()
+    Image.new("RGB", (8, 8)).save(source / "a.jpg")
+    number = web.start("replaced", source=str(source)).json["job"]["id"]
+    web.settled(number)
+    photo = web.ask(f"/jobs/{number}/photos").json["photos"][0]["id"]
+    Image.new("RGB", (9, 9)).save(web.output / "replaced" / "a_restored.jpg")
+    for name in ("after", "output"):
+        refused(web.ask(f"/photos/{photo}/{name}"), 404, "not in its folder any more as the job")
+
+
 @POSIX
 def test_a_link_put_in_place_of_a_photo_shows_nothing(web):
     source = web.input / "swapped"

@@ -29,7 +29,7 @@ from restoreflow.jobs.photos import PhotoError
 from restoreflow.jobs.progress import latest, measures, page, progress
 from restoreflow.jobs.report import photo_facts
 from restoreflow.jobs.rows import Settings
-from restoreflow.jobs.scan import Found
+from restoreflow.jobs.scan import Found, left_out
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +74,17 @@ def ended(host: FakeHost, job, state: str = "finished", seconds: float = 120):
     wait_until(lambda: host.engine.ledger.job(job.id).state == state, seconds)
     wait_until(lambda: not host.engine.flights.list(), seconds)
     return host.engine.ledger.job(job.id)
+
+
+def die(host: FakeHost) -> None:
+    """Have what is in the host's queue come to nothing, and nobody told."""
+    host.engine.stop()
+    with host._more:
+        host.cancelled.add(host.running)
+        host.queue.clear()
+    host.held.set()
+    wait_until(lambda: not host.running)
+    host.attempts.clear()
 
 
 def counts(host: FakeHost, job) -> dict[str, int]:
@@ -153,9 +164,69 @@ def test_another_graph_or_settings_do_not_skip_nor_replace(start, place):
     other = graph()
     other["2"]["inputs"]["steps"] = 6
     job = ended(host, create(host, place, other, retries=0))
-    assert "stranger" in page(host.engine.ledger, job.id)[0].error
+    assert "made by the job a job for the photos of" in page(host.engine.ledger, job.id)[0].error
     job = ended(host, create(host, place, other, out="out2"))
     assert counts(host, job) == {"done": 1}
+
+
+def test_two_folders_with_photos_of_one_name_share_an_output_folder(start, place):
+    fill(place / "in", 2)
+    host = start()
+    first = ended(host, create(host, place))
+    (place / "in2").mkdir()
+    (place / "in2" / "p0.jpg").write_bytes(b"another")
+    (place / "in2" / "p9.jpg").write_bytes(b"a ninth")
+    second = host.engine.create("b", graph(), place / "in2", place / "out")
+    ended(host, second)
+    before = {"p0_0.jpg": b"0 otohp", "p1_0.jpg": b"1 otohp", "p9_0.jpg": b"htnin a"}
+    assert files(place / "out") == before
+    (failed,) = page(host.engine.ledger, second.id, ["failed"])
+    said = f"p0_0.jpg is there already, made by the job a job for the photos of {place / 'in'}: "
+    assert failed.error.startswith(f"{said}choose another suffix or output folder")
+    for job in (first, second):
+        host.engine.resume(job.id, forgive=True)
+        ended(host, job)
+    assert files(place / "out") == before and counts(host, first) == {"done": 2}
+
+
+def test_two_folders_at_once_lose_nothing(start, place):
+    (place / "in2").mkdir()
+    for number in range(30):
+        for folder in ("in", "in2"):
+            (place / folder / f"p{number}.jpg").write_bytes(f"{folder} {number}".encode())
+    host = start()
+    jobs = [host.engine.create(one, graph(), place / one, place / "out") for one in ("in", "in2")]
+    for job in jobs:
+        ended(host, job)
+    made = files(place / "out")
+    for job in jobs:
+        for photo in page(host.engine.ledger, job.id, ["done"]):
+            assert made[f"{photo.path[:-4]}_0.jpg"] == (job.source / photo.path).read_bytes()[::-1]
+    assert sum(counts(host, job).get("done", 0) for job in jobs) == len(made) == 30
+
+
+def test_a_result_that_a_person_changed_is_left_so(start, place):
+    fill(place / "in", 2)
+    host = start()
+    job = ended(host, create(host, place))
+    (place / "out" / "p0_0.jpg").write_bytes(b"retouched")
+    host.attempts.clear()
+    host.engine.resume(job.id)
+    ended(host, job)
+    first, _ = page(host.engine.ledger, job.id)
+    assert counts(host, job) == {"done": 2} and host.attempts == []
+    assert "p0_0.jpg was changed after it was made; it was left so." in (
+        host.engine.ledger.outputs.notes(first.id)
+    )
+    (place / "in" / "p0.jpg").write_bytes(b"changed, too")
+    host.engine.resume(job.id)
+    ended(host, job)
+    (failed,) = page(host.engine.ledger, job.id, ["failed"])
+    assert "(it was changed, or made by somebody else or by a job that was forg" in failed.error
+    assert files(place / "out")["p0_0.jpg"] == b"retouched"
+    replacing = graph(replace_all=True)
+    replacing["10"]["inputs"]["replace"] = True
+    assert counts(host, ended(host, create(host, place, replacing))) == {"done": 2}
 
 
 def test_resuming_rescans(start, place):
@@ -190,6 +261,49 @@ def test_an_input_folder_that_is_away_pauses(start, place):
     host.engine.resume(job.id)
     assert "cannot be scanned" in ended(host, job, "paused").reason
     assert counts(host, job) == {"done": 3}
+
+
+@pytest.mark.parametrize("auto", [False, True])
+def test_an_empty_mount_point_after_a_restart_pauses(start, place, auto):
+    fill(place / "in", 6)
+    host = start()
+    host.held.clear()
+    job = create(host, place, auto_resume=auto)
+    wait_until(lambda: host.running and host.queue)
+    die(host)
+    (place / "in").rename(place / "away")
+    (place / "in").mkdir()
+    host.engine.open()
+    if not auto:
+        host.engine.resume(job.id)
+    assert "holds no photos any more: is its disk there?" in ended(host, job, "paused").reason
+    assert counts(host, job) == {"waiting": 6} and host.attempts == []
+    (place / "in").rmdir()
+    (place / "away").rename(place / "in")
+    host.engine.resume(job.id)
+    assert counts(host, ended(host, job)) == {"done": 6}
+
+
+def test_a_photo_that_may_have_ended_the_host_is_alone_in_its_queue(start, place):
+    fill(place / "in", 4)
+    host = start()
+    host.held.clear()
+    job = create(host, place)
+    wait_until(lambda: host.running and host.queue)
+    die(host)
+    host.engine.open()
+    assert counts(host, job) == {"waiting": 4}
+    submit, others = host.submit, []
+
+    def submitted(made: dict) -> str:
+        others.append(len(host.engine.flights.list()) - 1)
+        return submit(made)
+
+    host.submit = submitted
+    host.engine.resume(job.id)
+    assert counts(host, ended(host, job)) == {"done": 4}
+    assert host.attempts == [["p2.jpg"], ["p3.jpg"], ["p0.jpg"], ["p1.jpg"]]
+    assert others[2:] == [0, 0]
 
 
 @pytest.mark.parametrize("is_remade", [False, True])
@@ -528,8 +642,8 @@ def test_results_do_not_come_among_or_around_the_photos(start, place, out):
 
 def test_what_was_left_out_is_counted_in_words():
     troubles = [("a", "no"), ("b", "no")]
-    assert dispatch._left_out(troubles[:1]) == "1 thing was left out: a: no."
-    assert dispatch._left_out(troubles) == "2 things were left out: a: no; b: no."
+    assert left_out(troubles[:1]) == "1 thing was left out: a: no."
+    assert left_out(troubles) == "2 things were left out: a: no; b: no."
 
 
 def test_leftovers_are_looked_for_beside_all_else(start, place, monkeypatch):

@@ -4,12 +4,14 @@ import json
 import os
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from restoreflow.jobs import folders as module
 from restoreflow.jobs.folders import Allowed, FolderError, Folders, refusal
 
+KEPT = {"folders.json", "folders.json.lock"}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 
 
@@ -40,6 +42,15 @@ def refused(folders: Folders, path: object, write: bool = False) -> str:
     return text
 
 
+def test_none_is_lost_that_is_allowed_at_the_same_time(folders, home):
+    places = [home / "photos" / f"{number}" for number in range(20)]
+    for place in places:
+        place.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda place: Folders(folders.file).allow(place), places))
+    assert {one.path for one in Folders(folders.file).list()} == set(map(str, places))
+
+
 def test_the_hosts_folders_need_no_command(folders, home):
     assert folders.resolve(str(home / "host" / "input" / "a")) == home / "host" / "input" / "a"
     assert folders.resolve(str(home / "host" / "output"), write=True) == home / "host" / "output"
@@ -58,7 +69,7 @@ def test_allowed_changed_listed_and_taken_back(folders, home):
     assert folders.resolve(photos, write=True) == home / "photos"
     assert folders.list()[2:] == [Allowed(photos, True)]
     assert Folders(folders.file).list() == [Allowed(photos, True)]
-    assert [path.name for path in folders.file.parent.iterdir()] == ["folders.json"]
+    assert {path.name for path in folders.file.parent.iterdir()} == KEPT
     (home / "photos" / "2024").rmdir()
     (home / "photos").rmdir()
     folders.disallow(photos)
@@ -187,4 +198,4 @@ def test_a_list_that_cannot_be_read_or_written(folders, home, monkeypatch):
         context.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
         with pytest.raises(FolderError, match="No space"):
             folders.allow(home)
-    assert [path.name for path in folders.file.parent.iterdir()] == ["folders.json"]
+    assert {path.name for path in folders.file.parent.iterdir()} == KEPT

@@ -181,6 +181,14 @@ def test_a_photo_that_ends_the_host_again_and_again_fails(ledger, tmp_path):
     assert "ended 10 times" in ledger.photo(photo.id).error
 
 
+def test_photos_that_the_host_ended_with_come_last_and_alone(ledger, tmp_path):
+    job = create(ledger, tmp_path, *(Found(name, 1, 1) for name in "abc"))
+    ledger.queue([photo.id for photo in photos(ledger, job)[:2]])
+    ledger.recover()
+    assert [photo.path for photo in ledger.waiting(job.id, 3)] == ["c", "a", "b"]
+    assert [photo.alone for photo in ledger.waiting(job.id, 3)] == [0, 1, 1]
+
+
 def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     job = create(ledger, tmp_path, Found("a", 1, 1), Found("b", 1, 1))
     photo, neighbour = photos(ledger, job)
@@ -202,6 +210,23 @@ def test_own_files_are_known_by_all_that_was_announced(ledger, tmp_path):
     assert not own(photo, create(ledger, tmp_path, made=graph(saves=2)))
     (job.target / "a.10").write_bytes(b"a person's")
     assert not own()
+
+
+def test_what_another_folders_photo_became_is_not_ones_own(ledger, tmp_path):
+    found, out = Found("a", 1, 1), tmp_path / "out"
+    made = [ledger.create(name, graph(), tmp_path / name, out, Settings()) for name in ("x", "y")]
+    for job in made:
+        ledger.merge(job.id, ledger.begin_scan(job.id), [found])
+    first, second = (photos(ledger, job)[0] for job in made)
+    save(ledger, made[0], first)
+    assert ledger.outputs.own(first, made[0], "a.10", "10")
+    assert not ledger.outputs.own(second, made[1], "a.10", "10")
+    assert ledger.outputs.maker(made[1], "a.10") == ("x", str(tmp_path / "x"))
+    ledger.outputs.skip(second.id, first.id)  # now it is the result of both
+    for photo, job in zip((first, second), made, strict=True):
+        assert not ledger.outputs.own(photo, job, "a.10", "10")
+    ledger.delete(made[0].id)
+    assert ledger.outputs.own(second, made[1], "a.10", "10")
 
 
 def test_an_earlier_photo_is_recognised_by_content(ledger, tmp_path):

@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pytest
 from job_host import graph
+from restoreflow.jobs import outputs
 from restoreflow.jobs.encoding import Saving
 from restoreflow.jobs.ledger import Ledger
 from restoreflow.jobs.naming import result_path
@@ -69,6 +70,21 @@ def test_the_same_in_another_case_or_with_other_accents_is_one_name(ledger, job)
     assert stem("STRASSE/a.b.jpg") == stem("straße/A.B.png") != stem("strasse/a.jpg")
 
 
+def test_a_suffix_is_kept_only_where_it_tells_names_apart(ledger, job):
+    enter(ledger, job, "A.jpg", "a.jpg", "b.JPG", "b.jpg")
+    assert [name(ledger, job, path) for path in ("A.jpg", "a.jpg")] == ["A_r.jpg", "a_r.jpg"]
+    assert [name(ledger, job, path) for path in ("b.JPG", "b.jpg")] == ["b_r.JPG", "b_r.jpg"]
+    shared = [name(ledger, job, path, format="png") for path in ("b.JPG", "b.jpg")]
+    assert shared == ["b.JPG_r.png", "b.jpg_r.png"]
+
+
+def test_where_the_disk_knows_no_case_the_second_makes_way(ledger, job, monkeypatch):
+    enter(ledger, job, "A.jpg", "a.jpg")
+    assert save(ledger, job, "A.jpg") == "A_r.jpg"
+    monkeypatch.setattr(outputs, "are_same", lambda one, other: one != other)
+    assert name(ledger, job, "a.jpg") == "a.jpg_r.jpg"
+
+
 def test_one_that_comes_later_makes_way(ledger, job):
     enter(ledger, job, "a.heic")
     assert save(ledger, job, "a.heic") == "a_r.png"
@@ -95,7 +111,11 @@ def test_a_result_of_another_photo_is_a_rival_where_the_disk_says_so(ledger, job
     assert ledger.outputs.rival(other, job, "b_r.png", "10") is None
 
 
-def test_no_name_leads_out(ledger, job):
-    enter(ledger, job, "a.png")
+def test_no_name_leads_out(ledger, job, tmp_path):
+    enter(ledger, job, "a.png", "trip/b.png")
+    (tmp_path / "elsewhere").mkdir()
+    (job.target / "trip").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PhotoError, match="trip leads out of .* by a link: put a folder in its"):
+        name(ledger, job, "trip/b.png")
     with pytest.raises(PhotoError, match="lies outside of"):
         name(ledger, job, "a.png", suffix="/../../x")

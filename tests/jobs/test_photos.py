@@ -190,6 +190,71 @@ def test_grey_of_16_bits_and_big_endian_and_of_floating_point(tmp_path):
     assert "beyond black or white" in read(tmp_path / "g.tif").notes[0]
 
 
+def test_grey_that_is_white_at_zero(tmp_path):
+    values = picture(1, np.uint16)[..., 0]
+    real = (values / np.float32(65535)).astype(np.float32)
+    for kind in (values, real):  # what Pillow turns itself, of 8 bits, it turns when saving too
+        Image.fromarray(kind).save(tmp_path / "w.tif", tiffinfo={262: 0})
+        full = 1 if kind.dtype == np.float32 else np.iinfo(kind.dtype).max
+        photo = read(tmp_path / "w.tif")
+        assert np.allclose(photo.pixels[..., 0], 1 - kind / np.float32(full), atol=1e-6)
+        result = read(again(tmp_path, photo, f"{kind.dtype}.tif"))
+        assert np.allclose(result.pixels, photo.pixels, atol=1e-6)
+
+
+def twelve_bits(values: np.ndarray) -> bytes:
+    """A TIFF of grey [H, W], packed: Pillow and tifffile alone write none."""
+    left, right = values[:, ::2].astype(np.uint32), values[:, 1::2].astype(np.uint32)
+    both = left << 12 | right
+    packed = np.stack([both >> 16, both >> 8 & 255, both & 255], axis=-1).astype(np.uint8).tobytes()
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height,
+            279: len(packed)}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
+    return head + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_grey_of_12_bits_goes_up_to_white(tmp_path):
+    values = np.rint(picture(1, np.uint16)[..., 0] / 65535 * 4095).astype(np.uint16)
+    photo = read(put(tmp_path, "x.tif", twelve_bits(values)))
+    assert np.abs(photo.pixels[..., 0] - values / 4095).max() < 1 / 65535
+
+
+@pytest.mark.parametrize("white", [65535, 4095])
+def test_ppm_of_two_bytes_a_sample(tmp_path, white):
+    values = (picture(3, np.uint16) / 65535 * white).astype(np.uint16)
+    head = b"P6 %d %d %d\n" % (WIDTH, HEIGHT, white)
+    photo = read(put(tmp_path, "x.ppm", head + values.astype(">u2").tobytes()))
+    assert photo.source.bits == 16 and photo.notes == ()
+    assert np.abs(photo.pixels - values / white).max() < 1 / 65535
+    with pytest.raises(PhotoError, match="cut off"):
+        read(put(tmp_path, "y.ppm", head + bytes(99)))
+    text = b" ".join(b"%d" % value for value in values.ravel())
+    photo = read(put(tmp_path, "z.ppm", head.replace(b"P6", b"P3") + text))
+    assert photo.source.bits == 8 and "8 of them were read" in photo.notes[0]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_one_grey_of_a_png_is_clear(tmp_path, bits):
+    rows = np.arange(256, dtype=np.uint16)[None] % 2 ** min(bits, 8) * (257 if bits == 16 else 1)
+    if bits == 16:
+        packed = rows.astype(">u2").tobytes()
+    else:
+        bytewise = np.unpackbits(rows.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :]
+        packed = np.packbits(bytewise).tobytes()
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        [
+            chunk(b"IHDR", struct.pack(">IIBBBBB", 256, 1, bits, 0, 0, 0, 0)),
+            chunk(b"tRNS", struct.pack(">H", rows[0, 1])),
+            chunk(b"IDAT", zlib.compress(b"\0" + packed)),
+            chunk(b"IEND", b""),
+        ]
+    )
+    photo = read(put(tmp_path, "x.png", data))
+    assert np.array_equal(photo.alpha[0] == 0, rows[0] == rows[0, 1])
+
+
 def test_palettes_bits_and_colour_keys(tmp_path):
     Image.fromarray(picture(3)).quantize(16).save(tmp_path / "p.png", transparency=3)
     photo = read(tmp_path / "p.png")
@@ -442,7 +507,7 @@ def test_all_orientations_are_applied_and_reset(tmp_path, name, orientation):
 def test_exif_iptc_and_resolution_are_carried_and_stripped(tmp_path, name):
     source = Source(
         "JPEG", 8, False, exif=exif(6), iptc=b"\x1c\x02\x05\0\x03Hey", dpi=(300.0, 300.0),
-        comment=b"said", texts={"Author": "Ann"},
+        comments=(b"said",), texts={"Author": "Ann"},
     )  # fmt: skip
     pixels = np.repeat(picture(3), 2, axis=0) / np.float32(255)
     result = read(write(tmp_path / name, pixels, None, source, texts=GRAPH).path)
@@ -461,7 +526,7 @@ def test_exif_iptc_and_resolution_are_carried_and_stripped(tmp_path, name):
     bare = write(tmp_path / f"bare{name}", pixels, None, source, Saving(metadata="strip"),
                  texts=GRAPH)  # fmt: skip
     found = read(bare.path).source
-    assert not any((found.exif, found.xmp, found.iptc, found.texts, found.comment, found.dpi))
+    assert not any((found.exif, found.xmp, found.iptc, found.texts, found.comments, found.dpi))
 
 
 def graph_in(xmp: bytes) -> dict[str, str]:
@@ -522,9 +587,7 @@ def test_a_large_graph_in_jpeg_lies_in_an_extended_packet(tmp_path):
     assert guid in image.info["xmp"]
     result = read(path)
     assert result.source.exif and guid not in result.source.xmp
-    assert result.notes == (
-        "Its XMP is of two parts; the second one, which is extended, was left out.",
-    )
+    assert result.source.others == ("a second part of its XMP",)
     once = again(tmp_path, result, "y.jpg", texts=texts).read_bytes()
     assert once.count(b"HasExtendedXMP=") == 1
 
@@ -538,10 +601,10 @@ def test_a_large_graph_in_jpeg_lies_in_an_extended_packet(tmp_path):
 )
 def test_xmp_that_goes_on_elsewhere_says_so_no_more(told):
     packet = b"<rdf:RDF>" + told + b"</rdf:RDF>"
-    found, was_extended = metadata.whole_xmp(packet)
-    assert was_extended and b"7F" not in found
+    found = metadata.whole_xmp(packet)
+    assert b"7F" not in found
     assert found.startswith(b"<rdf:RDF><rdf:a") and found.endswith(b"></rdf:RDF>")
-    assert metadata.whole_xmp(found) == (found, False)
+    assert metadata.whole_xmp(found) == found
 
 
 def test_a_thumbnail_without_a_place_costs_no_other_byte():
@@ -563,12 +626,152 @@ def test_what_a_tiff_tells_beside_the_usual_is_carried(tmp_path):
             assert {tag: found.get(tag) for tag in told} == told, name
 
 
-@pytest.mark.parametrize("tag", [34377, 37724])
-def test_what_photoshop_keeps_in_a_tiff_is_told(tmp_path, tag):
-    Image.fromarray(picture()).save(tmp_path / "x.tif", tiffinfo={tag: b"8BIM"})
-    assert any("Photoshop" in note for note in read(tmp_path / "x.tif").notes)
-    Image.fromarray(picture()).save(tmp_path / "y.tif")
-    assert read(tmp_path / "y.tif").notes == ()
+def segment(marker: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def with_segments(*segments: bytes, behind: bytes = b"") -> bytes:
+    """A JPEG whose thumbnail's end is not its own."""
+    data = as_file(picture(), "JPEG", exif=b"Exif\0\0" + exif())
+    return data[:2] + b"".join(segments) + data[2:] + behind
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def with_chunks(*chunks: bytes) -> bytes:
+    data = as_file(picture(), "PNG")
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def with_tags(**options) -> bytes:
+    return as_file(picture(), "TIFF", tiffinfo=options.pop("tags"), **options)
+
+
+def resource(number: int) -> bytes:
+    return segment(0xED, b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", number, 0, 2) + b"ab")
+
+
+def five_samples() -> bytes:
+    tifffile, file = pytest.importorskip("tifffile"), io.BytesIO()
+    tifffile.imwrite(file, picture(5), photometric="rgb", extrasamples=[2, 0])
+    return file.getvalue()
+
+
+NOT_CARRIED = {
+    "path.jpg": (lambda: with_segments(resource(2999)), "what Photoshop keeps"),
+    "c2pa.jpg": (lambda: with_segments(segment(0xEB, b"JP\0\1jumb c2pa")), "C2PA"),
+    "heat.jpg": (lambda: with_segments(segment(0xE1, b"FLIR\0\1")), "segments (APP1)."),
+    "film.jpg": (lambda: with_segments(behind=b"\0\0\0\x18ftypmp42"), "motion photo"),
+    "layers.tif": (lambda: with_tags(tags={37724: b"8BIM"}), "what Photoshop keeps"),
+    "paths.tif": (lambda: with_tags(tags={34377: b"8BIM"}), "what Photoshop keeps"),
+    "map.tif": (lambda: with_tags(tags={33550: (1.0, 1.0, 0.0), 33922: (0.0,) * 6}), "on the map"),
+    "own.tif": (lambda: with_tags(tags={65000: "a", 65001: 7}), "the tags 65000, 65001."),
+    "five.tif": (five_samples, "a further channel"),
+    "time.png": (lambda: with_chunks(chunk(b"tIME", bytes(7))), "the time of its last change"),
+    "c2pa.png": (lambda: with_chunks(chunk(b"caBX", b"jumb")), "C2PA"),
+    "own.png": (lambda: with_chunks(chunk(b"prVt", b"x")), "PNG chunks (prVt)"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_CARRIED)
+def test_what_no_result_carries_is_told(tmp_path, name):
+    make, says = NOT_CARRIED[name]
+    photo = read(put(tmp_path, name, make()))
+    (note,) = write(tmp_path / f"out {name}", photo.pixels, photo.alpha, photo.source).notes
+    assert note.startswith("It is written without ") and says in note
+    bare = Saving(metadata="strip")
+    assert write(tmp_path / f"bare {name}", photo.pixels, None, photo.source, bare).notes == ()
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.tif", "x.webp"])
+def test_what_says_nothing_more_is_not_told(tmp_path, name):
+    made = {
+        "x.jpg": with_segments(resource(0x0404), resource(0x03ED), behind=bytes(9)),
+        "x.png": with_chunks(chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 45455))),
+        "x.tif": with_tags(tags={269: "Album"}, compression="tiff_lzw", dpi=(300, 300)),
+        "x.webp": as_file(picture(), "WEBP", exif=b"Exif\0\0" + exif()),
+    }
+    photo = read(put(tmp_path, name, made[name]))
+    assert write(tmp_path / f"out {name}", photo.pixels, None, photo.source).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.jpg", "JPEG holds no texts; they were left out."),
+        ("x.png", "PNG holds no IPTC and no comments; they were left out."),
+        ("x.webp", "WebP holds no IPTC and no comments and no texts and no resolution; they were"),
+        ("x.tif", "TIFF holds no comments and no texts; they were left out."),
+    ],
+)
+def test_what_a_format_has_no_place_for_is_told_in_one_note(tmp_path, name, says):
+    source = Source("JPEG", 8, False, iptc=b"x", comments=(b"x",), texts={"a": "b"}, dpi=(300, 300))
+    (note,) = write(tmp_path / name, picture() / np.float32(255), None, source).notes
+    assert note.startswith(says)
+    told = Image.Exif()
+    told[282] = 300.0
+    source = Source("JPEG", 8, False, dpi=(300, 300), exif=told.tobytes()[6:])
+    assert write(tmp_path / f"2{name}", picture() / np.float32(255), None, source).notes == ()
+
+
+def test_all_comments_of_a_jpeg_are_carried(tmp_path):
+    data = with_segments(segment(0xFE, b"first"), segment(0xFE, b"second"))
+    photo = read(put(tmp_path, "x.jpg", data))
+    assert photo.source.comments == (b"first", b"second")
+    assert read(again(tmp_path, photo, "x.jpg")).source.comments == photo.source.comments
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_a_png_says_of_its_colours_is_carried_or_told(tmp_path, bits):
+    said = {b"gAMA": struct.pack(">I", 100000), b"cICP": bytes([9, 16, 0, 1])}
+    photo = read(put(tmp_path, "x.png", with_chunks(*(chunk(*one) for one in said.items()))))
+    written = write(tmp_path / "y.png", photo.pixels, None, photo.source, Saving(bits=bits))
+    assert written.notes == () and read(written.path).source.colour_chunks == said
+    for name, how in [
+        ("y.jpg", Saving()), ("s.png", Saving(colour="srgb")), ("b.png", Saving(metadata="strip")),
+    ]:  # fmt: skip
+        written = write(tmp_path / name, photo.pixels, None, photo.source, how)
+        assert written.notes == ("What cICP and gAMA said of its colours is not carried.",)
+        assert b"cICP" not in written.path.read_bytes()
+
+
+def test_a_tiff_keeps_its_id_and_page_and_tells_what_exif_tags_it_leaves(tmp_path):
+    photo = read(put(tmp_path, "x.tif", with_tags(tags={32781: "ID 7", 297: (2, 5)})))
+    with Image.open(again(tmp_path, photo, "x.tif")) as image:
+        assert (image.tag_v2[32781], image.tag_v2[297]) == ("ID 7", (2, 5))
+    told = Image.Exif()
+    told.update({271: "Maker", 65000: "own"})
+    data = as_file(picture(), "JPEG", exif=told.tobytes())
+    photo = read(put(tmp_path, "x.jpg", data))
+    written = write(tmp_path / "y.tif", photo.pixels, None, photo.source)
+    assert written.notes == ("Its EXIF is written without the tag 65000.",)
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+def test_an_orientation_of_any_type_is_applied_and_reset(tmp_path, kind):
+    order = "<" if exif()[:2] == b"II" else ">"
+    format = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
+    usual = struct.pack(f"{order}HHIHH", 274, 3, 1, 6, 0)
+    other = struct.pack(f"{order}HHI", 274, kind, 1) + struct.pack(f"{order}{format}", 6)
+    data = exif(6).replace(usual, other.ljust(12, b"\0"))
+    photo = read(put(tmp_path, "x.jpg", as_file(picture(), "JPEG", exif=b"Exif\0\0" + data)))
+    assert photo.pixels.shape[:2] == (WIDTH, HEIGHT) == photos.size(tmp_path / "x.jpg")[::-1]
+    with Image.open(again(tmp_path, photo, "x.jpg")) as image:
+        assert image.getexif()[274] == 1 and image.getexif()[306].startswith("2026")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"<a tiff:Orientation='6'/>",
+        b'<a tiff:Orientation = "6"/>',
+        b"<tiff:Orientation> 6</tiff:Orientation>",
+    ],
+)
+def test_an_orientation_in_xmp_is_reset_however_it_is_written(told):
+    assert metadata.fitted_xmp(told, {}) == told.replace(b"6", b"1")
 
 
 def test_what_cannot_be_parsed_is_left_out_and_noted(tmp_path):
@@ -585,10 +788,6 @@ def test_what_cannot_be_parsed_is_left_out_and_noted(tmp_path):
 
 
 def png_of(width: int, height: int) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + check
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
 
@@ -636,6 +835,9 @@ def test_a_large_photo_a_folder_and_what_is_not_there(tmp_path):
         with pytest.raises(PhotoError) as error:
             read(tmp_path / name)
         assert is_one_sentence(error, name)
+    with pytest.raises(PhotoError, match="is a folder and no photo") as error:
+        read(tmp_path / "folder.png")
+    assert not isinstance(error.value, DiskError)
     assert photos.readable(Path("a/B.JPEG")) and not photos.readable(Path("a.txt"))
 
 
@@ -666,6 +868,20 @@ def test_the_sha256_is_known_before_the_name_and_the_file_is_hidden(tmp_path):
 
 class CrashError(BaseException):
     """The process ends."""
+
+
+def test_a_place_where_nothing_can_be_written_says_what_to_do_and_is_final(tmp_path):
+    put(tmp_path, "file", b"")
+    (tmp_path / "folder.png").mkdir()
+    for place, says in [
+        (f"{'x' * 300}.png", "choose a shorter suffix"),
+        ("folder.png", "there is a folder of that name"),
+        ("file/x.png", "there is a file where its folder would be"),
+        ("file/deep/x.png", "there is a file where its folder would be"),
+    ]:
+        with pytest.raises(PhotoError, match=says) as error:
+            write(tmp_path / place, PIXELS, own=lambda: True)
+        assert is_one_sentence(error, place) and not isinstance(error.value, DiskError)
 
 
 @pytest.mark.parametrize("sidecar", [None, {"seed": 7}])

@@ -108,6 +108,19 @@ def test_deep_photos_look_as_they_are(tmp_path, kind):
     assert np.abs(values - np.arange(256)).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_white_at_zero_is_no_negative(tmp_path, kind):
+    values = np.full((40, 40), 65535 if kind == "uint16" else 1, kind)
+    Image.fromarray(values).save(path := tmp_path / "a.tif", tiffinfo={262: 0})
+    assert np.asarray(shown(path)[0]).max() < 3
+
+
+def test_a_clear_grey_of_16_bits_stays_clear(tmp_path):
+    Image.new("I;16", (40, 40), 7).save(path := tmp_path / "a.png", transparency=7)
+    made, kind = shown(path)
+    assert kind == "image/webp" and np.asarray(made)[..., 3].max() == 0
+
+
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
 def test_its_colours_are_those_of_the_whole_photo(tmp_path, mode):
     wide = bytearray(colour.srgb())

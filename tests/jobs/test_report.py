@@ -217,6 +217,24 @@ def test_the_sheet_loads_nothing_and_runs_its_own_script_only(ledger, tmp_path):
     assert f"script-src 'sha256-{known}'" in policy and "default-src 'none'" in policy
 
 
+def test_the_sheet_shows_no_other_file_as_a_result(ledger, tmp_path):
+    (tmp_path / "in").mkdir()
+    job = create(ledger, tmp_path, "a.png")
+    finish(ledger, job, "a.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "out" / "a.png.10.png")
+    found = Page(b"".join(contact_sheet(ledger, job)))
+    assert [image["class"] for image in found.all("img")] == ["before"]
+
+
+def test_the_sheet_counts_one_photo_and_few_bytes(ledger, tmp_path):
+    texts = Page(b"".join(contact_sheet(ledger, create(ledger, tmp_path, "a.png")))).texts
+    assert texts[texts.index("10 bytes") + 1] == "in all"
+    assert texts[texts.index("photo") - 1] == "1" and "photos" not in texts[texts.index("photo") :]
+    assert [sheets._size(n) for n in (999, 1500, 2.5e6, 3e9)] == [
+        "999 bytes", "1.5 kB", "2.5 MB", "3.0 GB",
+    ]  # fmt: skip
+
+
 def test_without_leave_nothing_is_shown_but_all_is_listed(ledger, tmp_path):
     (tmp_path / "in").mkdir()
     job = create(ledger, tmp_path, "a.png")

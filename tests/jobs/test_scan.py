@@ -5,7 +5,7 @@ import random
 import sys
 
 import pytest
-from restoreflow.jobs.scan import natural_key, scan
+from restoreflow.jobs.scan import LINK, left_out, lost, natural_key, scan
 
 SUFFIXES = {".jpg", ".png"}
 
@@ -72,7 +72,9 @@ def test_links_that_leave_or_loop(tmp_path):
     troubles = []
     assert paths(root, trouble=lambda *given: troubles.append(given)) == ["a/1.jpg", "kept.jpg"]
     (tmp_path / "door").symlink_to(root)
-    assert paths(tmp_path / "door") == ["a/1.jpg", "kept.jpg"] and troubles == []
+    assert paths(tmp_path / "door") == ["a/1.jpg", "kept.jpg"]
+    assert troubles == [("away", LINK), ("away.jpg", LINK)] and lost(troubles) == 0
+    assert left_out(troubles).startswith("2 things were left out: away: it is a link")
 
 
 def test_a_folder_passed_over(tmp_path):

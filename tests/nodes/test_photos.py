@@ -41,8 +41,8 @@ def place(host, tmp_path, monkeypatch):
 
 @pytest.fixture
 def job_photo(nodes, place):
-    def run(folder="", index=0, group=1):
-        return nodes.photos.JobPhoto.execute(folder, index, group).args
+    def run(folder="", index=0, group=1, **more):
+        return nodes.photos.JobPhoto.execute(folder, index, group, **more).args
 
     return run
 
@@ -93,6 +93,17 @@ def test_photos_are_counted_as_a_person_counts(job_photo, place):
     assert [job_photo(index=i)[3] for i in range(3)] == ["p1", "p2", "p10"]
     with pytest.raises(photos.PhotoError, match="no photo of number 3"):
         job_photo(index=3)
+
+
+def test_a_folder_that_is_not_there(job_photo, place):
+    with pytest.raises(FolderError, match="There is no folder .*nowhere: choose one with photos"):
+        job_photo("nowhere")
+
+
+@pytest.mark.parametrize("rows", ["x", "[", "3", '["a"]', "[true]"])
+def test_rows_are_for_jobs_to_name(job_photo, rows):
+    with pytest.raises(photos.PhotoError, match="Only a running job asks for photos"):
+        job_photo(rows=rows)
 
 
 def test_a_folder_that_is_not_allowed(job_photo, place):

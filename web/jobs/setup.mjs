@@ -16,6 +16,7 @@ export class Setup {
   #counting = null;
   #count = 0;
   #starting = false;
+  #jobs = [];
 
   /** `started(job)` is called with every job made here. */
   constructor(server, canvas, started) {
@@ -28,7 +29,7 @@ export class Setup {
     });
     this.target = new FolderField(server, "Results", {
       write: true,
-      suggest: (path) => below(path, this.#resultName()),
+      suggest: (path) => this.#freePlace(path),
       changed: () => this.#targetEntered(),
       failed,
     });
@@ -121,20 +122,27 @@ export class Setup {
   #tellCount({ count, bytes: size, complete, left_out: leftOut }) {
     const more = complete ? "" : "more than ";
     const [first] = leftOut ?? [];
-    const unread = first ? ` Cannot be read: ${first.join(": ")}` : "";
+    const unread = first ? ` Left out: ${first.join(": ")}` : "";
     const told = count ? `${more}${photos(count)}, ${bytes(size)}.` : "No photos in there.";
     say(this.facts, told + unread);
   }
 
-  #resultName() {
-    return `${lastPart(this.source.value || "photos")}_restored`;
+  /** A place for the results in a folder, in which those of no other photos lie. */
+  #freePlace(folder) {
+    const source = this.source.value.replace(/[\\/]+$/, "");
+    const place = below(folder, `${lastPart(source || "photos")}_restored`);
+    const others = this.#jobs.filter((job) => job.source !== source).map((job) => job.target);
+    let [free, number] = [place, 1];
+    while (others.includes(free)) free = `${place}_${++number}`;
+    return free;
   }
 
   async #suggestTarget() {
+    this.#jobs = (await this.server.get("/jobs")).jobs;
     if (this.#targetChosen) return;
     const { roots } = await this.server.get("/folders");
     const output = roots.find((root) => root.name === "output");
-    if (output) this.target.value = below(output.path, this.#resultName());
+    if (output) this.target.value = this.#freePlace(output.path);
   }
 
   #targetEntered() {
