@@ -13,7 +13,8 @@ MOST = 256
 def align(photos: Tensor, faces: Faces, size: int = geometry.SIDE) -> Tensor:
     """Cut the faces out of their photos, each by one resampling in float.
 
-    A crop that leaves the frame sees the photo's reflection there.
+    A crop that leaves the frame sees the photo's reflection there. It is computed in float32, and
+    given in the photos' type.
 
     Args:
         photos: [B, 3, H, W] in [0, 1]; faces found at another size of the same picture are scaled.
@@ -33,12 +34,12 @@ def align(photos: Tensor, faces: Faces, size: int = geometry.SIDE) -> Tensor:
     faces = faces.on(photos)
     crops = photos.new_empty(len(faces), 3, size, size)
     for crop, picture, transform in zip(crops, faces.picture, faces.transforms, strict=True):
-        align_into(crop, photos[picture], transform)
+        align_into(crop, photos[picture].float(), transform)
     return crops
 
 
 def align_into(crop: Tensor, photo: Tensor, transform: Tensor) -> None:
-    """Fill a crop [3, S, S] from a photo [3, H, W] in [0, 1] and its transform [2, 3]."""
+    """Fill a crop [3, S, S] from a float32 photo [3, H, W] in [0, 1] and its transform [2, 3]."""
     side = crop.shape[-1]
     back = geometry.invert(transform * (side / geometry.SIDE))
     for area in strips((slice(0, side), slice(0, side)), samples_per_pixel(back)):

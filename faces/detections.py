@@ -22,7 +22,7 @@ SAME = 0.4
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Faces in order; that order is kept by every selection and numbers them for people from 1.
+    """Faces in order, which numbers them for people from 1; selections keep it, save `subset`.
 
     Coordinates are pixels from the picture's corner. Points may lie outside the frame.
 
@@ -67,12 +67,8 @@ class Faces:
     @classmethod
     def from_points(cls, points: Tensor, picture: Tensor, height: int, width: int) -> "Faces":
         """Faces whose points [N, 5, 2] a person gave: sure, in boxes around the points."""
-        corners = torch.tensor(FACE, dtype=torch.float64)
-        back = geometry.invert(geometry.fit(points))
-        middle = geometry.move(back, corners.mean(0, keepdim=True))[:, 0]
-        half = corners.diff(dim=0) / 2 * geometry.scale(back)[:, None]
-        around = torch.cat([middle - half, middle + half], dim=1).to(points)
-        return cls(around, points, points.new_ones(len(points)), picture, height, width)
+        scores = points.new_ones(len(points))
+        return cls(around(points), points, scores, picture, height, width)
 
     @classmethod
     def aligned(cls, pictures: int, height: int, width: int) -> "Faces":
@@ -190,3 +186,12 @@ class Faces:
         factor = self.boxes.new_tensor([across, down])
         boxes, points = self.boxes * factor.repeat(2), self.points * factor
         return replace(self, boxes=boxes, points=points, height=height, width=width)
+
+
+def around(points: Tensor) -> Tensor:
+    """Boxes [N, 4] of faces with these points [N, 5, 2]."""
+    corners = torch.tensor(FACE, dtype=torch.float64)
+    back = geometry.invert(geometry.fit(points))
+    middle = geometry.move(back, corners.mean(0, keepdim=True))[:, 0]
+    half = corners.diff(dim=0) / 2 * geometry.scale(back)[:, None]
+    return torch.cat([middle - half, middle + half], dim=1).to(points)

@@ -9,6 +9,7 @@ photo + mask * (warp(restored) - photo).
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry
@@ -19,6 +20,9 @@ from .warp import Area, sample, samples_per_pixel, strips, warp
 
 NEAR = 64.0
 """Pixels of the template by which a face's say in shared pixels wanes from its middle."""
+
+GRID, ALIKE, UNLIKE = 64, 0.9, 0.7
+"""Pictures are compared on 64 x 64 cells, by the correlation of their values."""
 
 
 def paste(
@@ -32,11 +36,13 @@ def paste(
 ) -> tuple[Tensor, Tensor]:
     """Put restored crops where their faces are.
 
-    Where masks overlap, the nearer face has the greater say, and together they never count more
-    than the strongest mask. Grey photos stay grey.
+    Where masks overlap, the nearer face has the greater say, and together they count as much as
+    the strongest mask. Grey photos stay grey, also those that a network has restored. It is
+    computed in float32, and given in the photos' type.
 
     Args:
-        photos: [B, 3, H, W] in [0, 1]: the photos themselves, or the same at any other size.
+        photos: [B, 3, H, W] in [0, 1]: the photos themselves, or the same at any other size;
+            those of no face, also further ones, stay as they are.
         restored: [N, 3, S, S] in [0, 1]: what became of `align(photos, faces)`, of any size.
         faces: N faces.
         mask: [M, M] for all or [N, M, M] in [0, 1] over the crop; 0 along its border.
@@ -52,6 +58,7 @@ def paste(
     faces = faces.on(photos)
     _check(restored, mask, len(faces))
     masks = mask.expand(len(faces), *mask.shape[-2:])
+    given, photos = photos, photos.float()
     results, unions = photos.clone(), photos.new_zeros(len(photos), *photos.shape[-2:])
     for index in faces.picture.unique().tolist():
         photo, result, own = photos[index], results[index], faces.picture == index
@@ -61,15 +68,19 @@ def paste(
         everyone = _cover(places, unions[index])
         grey = is_grey(photo)
         for place, crop in zip(places, restored[own], strict=True):
-            aligned, change = place.change(photo, crop.to(photo), match_colour)
+            aligned, change = place.change(photo, crop.to(photo.device), match_colour)
+            _refuse_photo(crop.to(photo), aligned, photo)
             change = without_colour(change) if grey else change
+            shares = (unions[index], everyone)
             if keep_detail:
-                _add(change, place, everyone, result)
+                _add(change, place, shares, result)
             else:
-                _add(aligned + change, place, everyone, result, instead_of=photo)
+                _add(aligned + change, place, shares, result, instead_of=photo)
         for place in places:
             _clamp(result, photo, place)
-    return results, unions
+    if given.dtype != results.dtype:  # what nothing changed keeps digits that float32 lacks
+        results = torch.where(results == photos, given, results.to(given))
+    return results, unions.to(given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,38 +122,43 @@ class _Place:
 
     def change(self, photo: Tensor, crop: Tensor, match_colour: bool) -> tuple[Tensor, Tensor]:
         """The photo's own crop, and by what another [3, S, S] differs from it."""
-        aligned = torch.empty_like(crop)
+        aligned = torch.empty_like(crop, dtype=photo.dtype)
         align_into(aligned, photo, self.transform)
-        change = crop - aligned
+        change = crop.to(photo) - aligned.to(crop.dtype).to(photo)  # both equally rounded
         return aligned, without_rim(change, self.mask) if match_colour else change
 
 
 def _cover(places: list[_Place], union: Tensor) -> Tensor:
-    """Draw all masks into `union` [H, W]; returns what all faces say together, [H, W]."""
+    """Draw all masks into `union` [H, W]; returns the sum of their weights before sharing."""
     everyone = torch.zeros_like(union)
     for place in places:
         for area in strips(place.area):
             mask, say = place.read(area)
             union[area] = torch.maximum(union[area], mask)
-            everyone[area] += say
+            everyone[area] += mask * say
     return everyone
 
 
 def _add(
-    crop: Tensor, place: _Place, everyone: Tensor, result: Tensor, instead_of: Tensor | None = None
+    crop: Tensor,
+    place: _Place,
+    shares: tuple[Tensor, Tensor],
+    result: Tensor,
+    instead_of: Tensor | None = None,
 ) -> None:
-    """Add a crop [3, S, S] to `result` [3, H, W], weighted by mask and say.
+    """Add a crop [3, S, S] to `result` [3, H, W], by its share of the union [H, W] of all masks.
 
     It is a change, or what stands instead of a photo [3, H, W].
     """
+    union, everyone = shares
     back = place.to_crop(crop.shape[-1])
     for area in strips(place.area, samples_per_pixel(back)):
         mask, say = place.read(area)
-        weight = mask * say / everyone[area].clamp(min=torch.finfo(say.dtype).tiny)
+        share = mask * say / everyone[area].clamp(min=torch.finfo(say.dtype).tiny)
         there = warp(crop, back, area)
         if instead_of is not None:
             there -= instead_of[(..., *area)]
-        result[(..., *area)] += weight * there
+        result[(..., *area)] += union[area] * share * there
 
 
 def _clamp(result: Tensor, photo: Tensor, place: _Place) -> None:
@@ -150,6 +166,24 @@ def _clamp(result: Tensor, photo: Tensor, place: _Place) -> None:
     for area in strips(place.area):
         own, new = photo[(..., *area)], result[(..., *area)]
         new.copy_(new.clamp(min=own.clamp(max=0), max=own.clamp(min=1)))
+
+
+def _refuse_photo(crop: Tensor, aligned: Tensor, photo: Tensor) -> None:
+    """Refuse a crop [3, S, S] that shows the whole square photo instead of a face of it."""
+    if photo.shape[1] != photo.shape[2]:
+        return
+    seen, face, whole = (F.adaptive_avg_pool2d(one, GRID) for one in (crop, aligned, photo))
+    if _correlation(seen, whole) > ALIKE and _correlation(seen, face) < UNLIKE:
+        raise ValueError(
+            "A crop shows the whole photo instead of a face. Align Faces seems to be bypassed: "
+            "switch it on, or bypass Paste Faces, too."
+        )
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Of the values of two pictures of one size; 0 for a plain one."""
+    a, b = ((one - one.mean()).flatten().double() for one in (a, b))
+    return (a @ b / (a.norm() * b.norm()).clamp(min=torch.finfo(a.dtype).tiny)).item()
 
 
 def _check(restored: Tensor, mask: Tensor, count: int) -> None:
@@ -160,7 +194,10 @@ def _check(restored: Tensor, mask: Tensor, count: int) -> None:
         raise ValueError("A restored crop holds values that are not numbers.")
     height, width = restored.shape[-2:]
     if height != width:
-        raise ValueError(f"Crops of faces are square; these are {width} x {height} pixels.")
+        raise ValueError(
+            f"Crops of faces are square; these are {width} x {height} pixels. Is Align Faces "
+            "bypassed?"
+        )
     if mask.shape[-2] != mask.shape[-1] or (mask.ndim == 3 and len(mask) not in (1, count)):
         raise ValueError(
             f"The mask must be one square, or one for each of {count} faces, not "

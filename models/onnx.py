@@ -70,7 +70,10 @@ def read(path: Path) -> Checkpoint:
             "again."
         ) from error
     if not tensors:
-        raise WeightsError(f"{path.name} holds no float32 tensors.")
+        raise WeightsError(
+            f"{path.name} holds no float32 tensors; if it was fetched, delete it and fetch it "
+            "again."
+        )
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return Checkpoint(path.name, shapes, {"nodes": nodes}, tensors=tensors)
 

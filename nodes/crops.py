@@ -15,6 +15,7 @@ from .sockets import FACES
 
 KEEP, REPLACE = "keep the photo's own", "take the crop's only"
 """Choices of `detail`."""
+EMPTY = "The mask is empty: nothing is pasted. Paint it over a crop, or unwire it to use the shape."
 
 
 class AlignFaces(io.ComfyNode):
@@ -134,6 +135,8 @@ class PasteFaces(io.ComfyNode):
             host.tell("There is no face to paste: the photo passes through unchanged.")
             restored = picture.rgb.new_empty(0, 3, SIDE, SIDE)
         soft = masks.SHAPES[shape]() if mask is None else _softened(mask)
+        if len(faces) and not soft.any():
+            host.tell(EMPTY)
         choices = {"match_colour": match_colour, "keep_detail": detail == KEEP}
         pasted, where = paste(picture.rgb, restored, faces, soft, **choices)
         return io.NodeOutput(picture.image(pasted), where)

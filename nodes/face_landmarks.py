@@ -51,7 +51,7 @@ def _read(landmarks: Any) -> Faces:
     try:
         height, width = map(int, landmarks["image_size"])
         found = list(_each(landmarks["frames"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             "These landmarks are not those of ComfyUI's MediaPipe Face Landmarker, which gives "
             "478 of each face."
@@ -67,6 +67,7 @@ def _each(frames: list[list[Mapping[str, Any]]]) -> Iterator[tuple]:
     """Picture, box, five points and score of every face."""
     for number, frame in enumerate(frames):
         for face in frame:
-            points = torch.as_tensor(face["landmarks_xy"], dtype=torch.float64)[list(POINTS)]
+            points = torch.as_tensor(face["landmarks_xy"], dtype=torch.float64)
+            points = points[list(POINTS), :2]  # some give a depth, too
             box = torch.as_tensor(face["bbox_xyxy"], dtype=torch.float64)
             yield number, box.reshape(4), points.reshape(5, 2), float(face["score"])

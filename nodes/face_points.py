@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..faces.detections import Faces
+from ..faces.detections import Faces, around
+from ..faces.faults import faults
 from ..faces.geometry import ORDER
 from . import host
 from .picture import Picture
@@ -84,8 +85,8 @@ class FacesFromPoints(io.ComfyNode):
 
 def _chosen(text: str, found: Faces | None, count: int, height: int, width: int) -> Faces:
     """The faces found and those of the points; without either, each picture is one."""
-    if text.strip():
-        given = Faces.from_points(*_typed(text, count), height, width)
+    if _words(text):
+        given = Faces.from_points(*_typed(text, count, height, width), height, width)
         return given if found is None else found.joined(given)
     if found is None:
         host.tell("No points: each picture is taken as one aligned face.")
@@ -93,24 +94,29 @@ def _chosen(text: str, found: Faces | None, count: int, height: int, width: int)
     return found
 
 
-def _typed(text: str, pictures: int) -> tuple[Tensor, Tensor]:
+def _typed(text: str, pictures: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Points [N, 5, 2] and the number of their picture [N] from 0, a face a line.
 
     Raises:
-        ValueError: a line that does not hold five pairs, or is of no picture.
+        ValueError: a line that does not hold five pairs, is of no picture or forms no face.
     """
-    lines = enumerate(text.splitlines(), 1)
-    found = [_face(number, line, pictures) for number, line in lines if line.strip()]
+    lines = {at: line for at, line in enumerate(text.split("\n"), 1) if _words(line)}
+    found = [_face(number, line, pictures) for number, line in lines.items()]
     places, belongs = zip(*found, strict=True)
-    return torch.tensor(places, dtype=torch.float64).unflatten(1, (5, 2)), torch.tensor(belongs)
+    points = torch.tensor(places, dtype=torch.float64).unflatten(1, (5, 2))
+    for wrong, sentence in faults(around(points), points, height, width):
+        if wrong.any():
+            number = list(lines)[wrong.nonzero()[0].item()]
+            raise ValueError(sentence.format(face=f"the face in line {number}"))
+    return points, torch.tensor(belongs)
 
 
 def _face(number: int, line: str, pictures: int) -> tuple[list[float], int]:
     """The ten numbers of a line, and its picture."""
     before, _, after = line.rpartition(":")
-    words = re.split(r"[\s,;()\[\]]+", after.strip(" \t()[],;"))
     try:
-        picture, places = int(before or 1), [float(word) for word in words]
+        picture = int(before) if _words(before) else 1
+        places = [float(word) for word in _words(after)]
     except ValueError:
         picture, places = 1, []
     if len(places) != 10:
@@ -120,3 +126,8 @@ def _face(number: int, line: str, pictures: int) -> tuple[list[float], int]:
     if not 1 <= picture <= pictures:
         raise ValueError(f"Line {number} is of picture {picture}, but {pictures} came.")
     return places, picture - 1
+
+
+def _words(text: str) -> list[str]:
+    """What stands between blanks, commas and brackets, as web/faces/text.mjs splits it."""
+    return [word for word in re.split(r"[\s\ufeff,;()\[\]]+", text) if word]

@@ -13,6 +13,8 @@ from .picture import Picture
 from .sockets import FACES
 
 YUNET = "face_detection_yunet_2023mar.onnx"
+DIGITS = 6
+"""Of the number of a face at most."""
 
 
 class DetectFaces(io.ComfyNode):
@@ -178,7 +180,7 @@ def _numbered(text: str, count: int) -> list[int]:
         ValueError: something else than whole numbers.
     """
     words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
+    if not all(word.isdecimal() and len(word) <= DIGITS for word in words):
         raise ValueError(f"Numbers of faces are written as 1, 3; got {text!r:.80}.")
     named = dict.fromkeys(int(word) - 1 for word in words)
     return list(named) if words else list(range(count))

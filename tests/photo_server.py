@@ -59,6 +59,8 @@ class Play:
         self.token: Path | None = None
         self.bad: set[str] = set()
         self.gone: set[str] = set()
+        self.left_out: str | None = None
+        self.lost = 0
         self.notes: dict[str, list[str]] = {}
         self.stops: str | None = None
         self.redirect: str | None = None
@@ -141,7 +143,7 @@ class Play:
                 number = 1000 * job["id"] + len(rows)
                 rows.append({"id": number, "path": found.path, "place": natural_key(found.path),
                              "size": found.size, "state": "waiting", "error": None,
-                             "outputs": [], "sha256": []})  # fmt: skip
+                             "outputs": [], "sha256": [], "source_sha256": None})  # fmt: skip
 
     def work(self, job: dict) -> None:
         """Do a few photos."""
@@ -163,7 +165,9 @@ class Play:
                 row.update(notes=self.notes[row["path"]])
             target = Path(job["target"]) / output
             target.parent.mkdir(parents=True, exist_ok=True)
-            data = (Path(job["source"]) / path).read_bytes()[::-1]
+            photo = (Path(job["source"]) / path).read_bytes()
+            row.update(source_sha256=hashlib.sha256(photo).hexdigest())
+            data = photo[::-1]
             target.write_bytes(data)
             sha256 = hashlib.sha256(data).hexdigest()
             row.update(state="done", outputs=[output.as_posix()], sha256=[sha256])
@@ -175,7 +179,8 @@ class Play:
         keys = ("id", "name", "state", "reason")
         total = len(states) - counts.get("gone", 0)
         return {**{key: job[key] for key in keys}, "counts": counts, "total": total,
-                "left": left, "per_minute": 60.0, "left_out": None}  # fmt: skip
+                "left": left, "per_minute": 60.0, "left_out": self.left_out,
+                "lost": self.lost}  # fmt: skip
 
     def output(self, number: int, index: int) -> Path:
         rows = [row for rows in self.photos.values() for row in rows if row["id"] == number]

@@ -69,4 +69,4 @@ def test_it_needs_the_standard_library_only(home, tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
     assert ran.returncode == 0, ran.stderr
     assert str(tmp_path) in ran.stdout
-    assert [path.name for path in home.iterdir()] == ["folders.json"]
+    assert {path.name for path in home.iterdir()} == {"folders.json", "folders.json.lock"}

@@ -51,6 +51,11 @@ def load_detector(checkpoint: Checkpoint) -> Detector:
     state, nodes = checkpoint.part(""), checkpoint.config.get("nodes")
     if nodes is not None:
         state = _named(state, nodes, checkpoint.name)
+    if not all(weight.isfinite().all() for weight in state.values()):
+        raise WeightsError(
+            f"{checkpoint.name} holds weights that are not numbers (NaN or infinite); delete it "
+            "and fetch it again."
+        )
     with torch.device("meta"):
         network = YuNet()
     fill(network, state, checkpoint.name)
@@ -86,6 +91,10 @@ def _named(tensors: StateDict, nodes: tuple, name: str) -> StateDict:
     for kind, inputs, outputs in nodes:
         if kind != "Conv":
             continue
+        if len(inputs) != 3 or len(outputs) != 1 or not tensors.keys() >= {*inputs[1:]}:
+            raise WeightsError(
+                f"{name} is damaged: a convolution lacks its weights; delete it and fetch it again."
+            )
         source, weight, bias = inputs
         if weight.endswith(".weight"):
             layer = weight.removesuffix(".weight")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from client import Client
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytest.importorskip("canvas", reason="Playwright is not installed")
 
@@ -44,17 +44,34 @@ GRAPH = """scaled => {
     faces.connect(0, align, align.findInputSlot('faces'));
     align.connect(0, shown, 0);
 }"""
+# On a busy machine, nodes still grow and the view still moves after the photo has come.
+RESTS = """async () => {
+    const read = () => {
+        const sheet = document.querySelector('.rf-photo .rf-sheet');
+        if (!sheet?.style.width || !sheet.querySelector('img').naturalWidth) return null;
+        const {x, y, width} = sheet.getBoundingClientRect();
+        return [x, y, width].join();
+    };
+    const before = read();
+    for (let frame = 0; frame < 10; frame++)
+        await new Promise(done => setTimeout(() => requestAnimationFrame(done), 40));
+    return before !== null && before === read();
+}"""
 TEXT = """() => app.graph._nodes.find(node => node.type === 'RestoreFlowFacesFromPoints')
     .widgets.find(widget => widget.name === 'points').value"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def photo(served: comfyui.Host) -> Iterator[None]:
-    """The astronaut among the host's input files."""
-    path = served.folder / "input" / "astronaut.png"
-    Image.fromarray(astronaut()).save(path)
+    """The astronaut among the host's input files; also mirrored, and under a painted mask."""
+    folder, picture = served.folder / "input", Image.fromarray(astronaut())
+    picture.save(folder / "astronaut.png")
+    ImageOps.mirror(picture).save(folder / "mirrored.png")
+    picture.putalpha(0)
+    picture.save(folder / "masked.png")
     yield
-    path.unlink()
+    for name in ("astronaut", "mirrored", "masked"):
+        (folder / f"{name}.png").unlink()
 
 
 def empty(page: Canvas) -> None:
@@ -75,12 +92,14 @@ def put(page: Canvas, scaled: bool = False) -> Locator:
 
 
 def sheet(page: Canvas) -> dict[str, float]:
-    """Where the whole photo lies on the screen, once it is there."""
-    page.page.wait_for_function(
-        "() => document.querySelector('.rf-photo img')?.naturalWidth"
-        " && document.querySelector('.rf-photo .rf-sheet').style.width"
-    )
+    """Where the whole photo lies on the screen, once it is there and rests."""
+    page.page.wait_for_function(RESTS)
     return page.page.locator(".rf-photo .rf-sheet").bounding_box()
+
+
+def choose(page: Canvas, name: str) -> None:
+    """Another file in Load Image."""
+    page.set("LoadImage", "image", name)
 
 
 def click(page: Canvas, points: list[tuple[float, float]], side: int = 512) -> None:
@@ -146,7 +165,8 @@ def test_points_are_shown_again_when_the_workflow_is_opened(page: Canvas) -> Non
     page.wait_for_nodes(4)
     page.fit()
     expect(points).to_have_count(5)
-    box, photo = points.nth(2).bounding_box(), sheet(page)
+    photo = sheet(page)  # where points rest, too
+    box = points.nth(2).bounding_box()
     x = (box["x"] + box["width"] / 2 - photo["x"]) / photo["width"] * 512
     assert x == pytest.approx(POINTS[2][0], abs=3)
 
@@ -233,3 +253,84 @@ def test_what_is_typed_is_shown(page: Canvas) -> None:
     page.set("RestoreFlowFacesFromPoints", "points", text)
     expect(page.page.locator(".rf-point")).to_have_count(5)
     expect(page.page.locator(".rf-guide")).to_contain_text("left and right look exchanged")
+
+
+def test_a_photo_that_has_changed_since_the_run_takes_no_clicks(page: Canvas) -> None:
+    stage = put(page, scaled=True)
+    page.set("ImageScaleBy", "scale_by", 1.5)  # else the host has the last test's result at hand
+    page.run()
+    click(page, POINTS[:2])
+    before, box = page.page.evaluate(TEXT), sheet(page)
+    dots = page.page.locator(".rf-point")
+    expect(dots).to_have_count(2)
+    for change in (("LoadImage", "image", "mirrored.png"), ("ImageScaleBy", "scale_by", 3)):
+        page.set(*change)
+        expect(stage).to_contain_text("What leads here has changed: run the graph again")
+        page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        expect(dots.first).to_be_hidden()
+        assert page.page.evaluate(TEXT) == before
+    choose(page, "astronaut.png")
+    page.set("ImageScaleBy", "scale_by", 1.5)
+    expect(stage.locator(".rf-message")).to_be_hidden()
+    page.set("RestoreFlowFacesFromPoints", "points", "")
+    page.run()
+    page.page.evaluate("""() => {
+        const find = type => app.graph._nodes.find(node => node.type === type);
+        const reroute = LiteGraph.createNode('Reroute');
+        app.graph.add(reroute);
+        find('LoadImage').connect(0, reroute, 0);
+        reroute.connect(0, find('ImageScaleBy'), 0);
+    }""")
+    expect(stage.locator(".rf-message")).to_be_visible()
+    page.run()  # the host has nothing to do
+    expect(stage.locator(".rf-message")).to_be_hidden()
+    choose(page, "mirrored.png")
+    expect(stage.locator(".rf-message")).to_be_visible()
+    page.run()
+    expect(stage.locator(".rf-message")).to_be_hidden()
+
+
+def test_points_of_another_photo_are_named_so(page: Canvas) -> None:
+    put(page)
+    click(page, POINTS[:2])
+    guide = page.page.locator(".rf-guide")
+    choose(page, "mirrored.png")
+    expect(guide).to_contain_text("These points were set on another photo, astronaut.png.")
+    choose(page, "astronaut.png")
+    expect(guide).to_have_text("Face 1: click the nose, as seen in the picture.")
+    choose(page, "mirrored.png")
+    page.page.locator(".rf-faces").get_by_role("button", name="Clear").click()
+    expect(guide).to_have_text("Click the left eye of a face, as seen in the picture.")
+
+
+def test_a_painted_mask_hides_no_face(page: Canvas) -> None:
+    put(page)
+    choose(page, "masked.png")
+    page.page.wait_for_function("""() => {
+        const picture = document.querySelector('.rf-photo img');
+        if (!picture.src.includes('masked.png') || !picture.complete) return false;
+        const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+        const context = canvas.getContext('2d');
+        context.drawImage(picture, -225, -115);
+        return context.getImageData(0, 0, 1, 1).data[3] === 255;
+    }""")
+
+
+def test_a_thousand_faces_leave_the_page_alone(page: Canvas) -> None:
+    put(page)
+    sheet(page)
+    face = " ".join(f"{x}, {y}" for x, y in POINTS)
+    page.set("RestoreFlowFacesFromPoints", "points", "\n".join([face] * 1000))
+    dots = page.page.locator(".rf-point")
+    expect(dots).to_have_count(500)
+    assert dots.first.get_attribute("aria-label") == "Face 901, left eye"
+    changes = page.page.evaluate("""async () => {
+        let changes = 0;
+        const watcher = new MutationObserver(records => { changes += records.length; });
+        const photo = document.querySelector('.rf-photo');
+        watcher.observe(photo, {childList: true, subtree: true, attributes: true});
+        await new Promise(done => setTimeout(done, 1200));
+        watcher.disconnect();
+        return changes;
+    }""")
+    assert changes == 0

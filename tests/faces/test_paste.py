@@ -117,6 +117,71 @@ def test_grey_photos_stay_grey(group):
     assert not torch.equal(result, grey)
 
 
+def chroma(picture: torch.Tensor) -> torch.Tensor:
+    return picture - picture.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("keep_detail", [True, False])
+def test_a_grey_photo_that_a_network_has_restored_takes_no_colour(group, keep_detail):
+    photo, faces, crops = group
+    grey = photo.mean(1, keepdim=True).expand_as(photo)
+    restored = (grey + torch.randn_like(grey) * 1.5 / 255).clamp(0, 1)
+    result, _ = paste(restored, crops, faces, MASK, keep_detail=keep_detail)
+    assert not torch.equal(result, restored)
+    assert chroma(result).abs().max() <= chroma(restored).abs().max() + 2 / 255
+
+
+@pytest.mark.parametrize("kind", ["a grey part", "one face in colour", "sepia"])
+def test_little_colour_is_colour(group, kind):
+    photo, faces, _ = group
+    base = photo.mean(1, keepdim=True).expand_as(photo).clone()
+    if kind == "a grey part":
+        base[..., :100] = photo[..., :100]
+    elif kind == "one face in colour":
+        base[..., 80:100, 510:530] = torch.tensor([0.6, 0.4, 0.3])[:, None, None]
+    else:
+        base = base * torch.tensor([1.0, 0.95, 0.88])[:, None, None]
+    tinted = align(base, faces) * torch.tensor([1.0, 0.7, 0.5])[:, None, None]
+    result, _ = paste(base, tinted, faces, MASK)
+    assert chroma(result - base).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("keep_detail", [True, False])
+def test_other_types_of_numbers(group, dtype, keep_detail):
+    photo, faces, _ = group
+    photo = (photo.double() + 1e-9).to(dtype)
+    crops = align(photo, faces)
+    assert crops.dtype == dtype
+    unchanged, _ = paste(photo, crops, faces, MASK)
+    assert torch.equal(unchanged, photo)
+    result, union = paste(photo, 1 - crops, faces, MASK, keep_detail=keep_detail)
+    assert result.dtype == union.dtype == dtype and result.isfinite().all()
+    assert torch.equal(result[:, :, union[0] == 0], photo[:, :, union[0] == 0])
+    single, _ = paste(photo.float(), 1 - crops.float(), faces, MASK, keep_detail=keep_detail)
+    assert (result - single).abs().max() < 0.01
+
+
+def test_a_whole_photo_in_place_of_a_crop_is_refused():
+    photo, faces = placed(400, 90, 5)
+    crops = align(photo, faces)
+    for side in (400, 800):
+        whole = torch.nn.functional.interpolate(photo, (side, side), mode="bilinear")
+        with pytest.raises(ValueError, match="Align Faces seems to be bypassed"):
+            paste(photo, whole * 0.8 + 0.1, faces, MASK)
+    paste(photo, crops * 0.8 + 0.1, faces, MASK)
+    itself = Faces.aligned(1, 512, 512)
+    paste(ASTRONAUT[None], align(ASTRONAUT[None], itself) * 0.9, itself, MASK)
+
+
+def test_small_faces_before_large_ones_change_as_much_as_their_masks():
+    photo = torch.zeros(1, 3, 512, 512)
+    middle = POINTS.mean(0)
+    points = torch.stack([middle + 2.2 * (POINTS - middle), POINTS + torch.tensor([95.0, 60])])
+    result, union = paste(photo, torch.ones(2, 3, 512, 512), found(points, 512, 512), MASK)
+    assert torch.allclose(result[0, 0], union[0], atol=1e-5)
+
+
 def test_colours_are_matched_along_the_rim_and_detail_stays(group):
     photo, faces, crops = group
     tint = torch.tensor([0.1, -0.05, 0.03])[:, None, None]

@@ -283,3 +283,19 @@ def test_memory_has_a_limit(network):
     memory = part_of(network).memory
     assert memory(4000, 6000, 8, torch.float32) == memory(8000, 9000, 1, torch.float32) < 3e8
     assert memory(100, 200, 1, torch.float32) < 2e6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda content: content.replace(b"kps.0.conv1.weight", b"kps.0.conv1.weighx", 1), "lacks"),
+        (lambda content: content, "weights that are not numbers"),
+    ],
+)
+def test_a_spoiled_file_is_to_be_fetched_again(network, tmp_path, spoil, sentence):
+    if sentence != "lacks":
+        network.backbone.model0.conv1.bias[0] = torch.nan
+    path = tmp_path / "yunet.onnx"
+    path.write_bytes(spoil(exported(network, 64, 64)))
+    with pytest.raises(WeightsError, match=f"{sentence}.*; delete it and fetch it again"):
+        load(path)

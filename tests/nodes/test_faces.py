@@ -165,6 +165,35 @@ def test_shapes_masks_and_colours(detect, align, paste):
     assert matched.mean() > plain.mean() + 0.005
 
 
+def test_an_empty_mask_is_told(detect, align, paste, told):
+    image = photo(SPOTS[0])
+    faces = detect(image)
+    result, mask = paste(image, align(image, faces) * 0, faces, mask=torch.zeros(1, 64, 64))
+    assert torch.equal(result, image) and not mask.any()
+    assert told[-1].startswith("The mask is empty: nothing is pasted.")
+    told.clear()
+    paste(image, align(image, faces), faces, mask=torch.ones(1, 64, 64))
+    assert told == []
+
+
+def test_photos_beyond_those_of_the_faces_stay(detect, align, paste):
+    image = photo(SPOTS[0])
+    faces = detect(image)
+    result, _ = paste(image.repeat(3, 1, 1, 1), align(image, faces) * 0, faces)
+    assert not torch.equal(result[0], image[0])
+    assert torch.equal(result[1], image[0]) and torch.equal(result[2], image[0])
+
+
+def test_align_faces_bypassed_is_told(detect, paste):
+    image = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 352, 352), 33, 1).movedim(1, -1)
+    image[:, 96:104, 96:104] = 1
+    faces = detect(image)
+    with pytest.raises(ValueError, match="the whole photo instead of a face. Align Faces seems"):
+        paste(image, (image * 0.9 + 0.02 * torch.randn_like(image)).clamp(0, 1), faces)
+    with pytest.raises(ValueError, match="square; these are 300 x 320 pixels. Is Align Faces"):
+        paste(image, photo(), faces)
+
+
 def test_detail_of_large_faces_stays_or_goes(nodes, typed, paste):
     image = 0.5 + 0.1 * torch.randn(1, 1024, 1024, 3).clamp(-4, 4)
     faces, crops = typed(image, ""), torch.full((1, SIDE, SIDE, 3), 0.5)
@@ -198,6 +227,8 @@ def test_selecting(detect, select, told):
         select(faces, numbers="0")
     with pytest.raises(ValueError, match="Numbers of faces are written as 1, 3; got 'first'"):
         select(faces, numbers="first")
+    with pytest.raises(ValueError, match="Numbers of faces are written as 1, 3; got '999"):
+        select(faces, numbers="9" * 5000)
     with pytest.raises(ValueError, match="draw it on the picture itself"):
         select(faces, region=torch.ones(64, 64))
 
@@ -230,6 +261,14 @@ def test_faces_of_typed_points(typed, align, paste):
     assert torch.allclose(faces.points, torch.stack([first, second]), atol=0.06)
     assert faces.picture.tolist() == [0, 1] and faces.scores.tolist() == [1, 1]
     assert torch.equal(paste(image, align(image, faces, 256), faces)[0], image)
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\ufeff", "\u2003"])
+def test_blanks_that_the_widget_takes(typed, blank):
+    line = pairs(TEMPLATE * 0.3)
+    faces = typed(photo(), f"{blank}{line.replace(' ', blank)}{blank}\n{blank}\n : {line}")
+    assert torch.equal(faces.points[0], faces.points[1])
+    assert len(typed(photo(), blank)) == 1, "no points: the picture is a face"
 
 
 def test_points_add_to_faces_that_were_found(detect, typed):
@@ -285,10 +324,11 @@ def test_without_points_a_picture_is_an_aligned_face(typed, align, told):
         ("\neyes and nose", "Line 2 of the points must hold five pairs"),
         ("3: 1 2 3 4 5 6 7 8 9 10", "Line 1 is of picture 3, but 1 came"),
         ("x: 1 2 3 4 5 6 7 8 9 10", "Line 1 of the points must hold five pairs"),
-        ("nan 2 3 4 5 6 7 8 9 10", "A point of face 1 is not a number"),
-        ("5 5 5 5 5 5 5 5 5 5", "The points of face 1 lie within one pixel"),
+        ("nan 2 3 4 5 6 7 8 9 10", "A point of the face in line 1 is not a number"),
+        ("5 5 5 5 5 5 5 5 5 5", "The points of the face in line 1 lie within one pixel"),
         ("900 900 950 900 925 930 905 960 945 960", "lie outside the picture of 300 x 320"),
-        ("90 50 50 50 70 70 90 90 50 90", "The points of face 1 form no face: their order is left"),
+        ("90 50 50 50 70 70 90 90 50 90", "The points of the face in line 1 form no face: their"),
+        ("50 50 90 50 70 70 50 90 90 90\n\n5 5 5 5 5 5 5 5 5 5", "of the face in line 3 lie"),
     ],
 )
 def test_bad_points_are_told_in_a_sentence(typed, text, sentence):

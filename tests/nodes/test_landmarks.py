@@ -42,6 +42,20 @@ def test_faces_of_several_pictures(read):
     assert (middle - geometry.TEMPLATE).abs().max() < 25
 
 
+def damaged(**values) -> dict:
+    """Landmarks of one face, some of whose values are others."""
+    value = landmarks([(100, 120)])
+    value["frames"][0][0] |= values
+    return value
+
+
+def test_landmarks_with_a_depth(read):
+    value = landmarks([(100, 120)])
+    plane = value["frames"][0][0]["landmarks_xy"]
+    deep = np.concatenate([plane, np.full((478, 1), 7, np.float32)], axis=1)
+    assert read(damaged(landmarks_xy=deep)).points.equal(read(value).points)
+
+
 def test_no_face(read):
     assert len(read(landmarks([], []))) == 0
 
@@ -52,7 +66,18 @@ def test_what_cannot_be_a_face_is_dropped(read):
     assert len(read(value)) == 0
 
 
-@pytest.mark.parametrize("value", [{}, {"frames": []}, None, landmarks([(9, 9)], count=468)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"frames": []},
+        None,
+        landmarks([(9, 9)], count=468),
+        damaged(bbox_xyxy=np.zeros(3)),
+        damaged(landmarks_xy=np.zeros((478, 1))),
+        damaged(landmarks_xy=np.zeros(478)),
+    ],
+)
 def test_landmarks_of_another_kind(read, value):
     with pytest.raises(ValueError, match="not those of ComfyUI's MediaPipe Face Landmarker"):
         read(value)

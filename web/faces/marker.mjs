@@ -11,6 +11,8 @@ const OUTLINE = [0, 1, 4, 3]; // of the five points, in the order of a line arou
 const TO_NOSE = [0, 1]; // and from where lines lead to the nose
 const EMPTY = "Run the graph once to see the photo here, or wire Load Image straight into image.";
 const WIRED = "The points come from another node.";
+const STALE = "What leads here has changed: run the graph again to see the photo.";
+const HANDLED = 100; // faces with a handle on each point, the last ones; the others are outlines
 
 export class Marker {
   #view = new View();
@@ -18,6 +20,7 @@ export class Marker {
   #cross = null; // in pixels of the photo, while a keyboard leads it
   #last = null; // the line of the face that was touched last
   #dragged = false;
+  #drawn = null; // what the last refresh showed
 
   /** `model` reads and writes the text and knows the photos; `enlarge()`, if given, is a button. */
   constructor(model, enlarge = null) {
@@ -80,23 +83,32 @@ export class Marker {
 
   /** Show the text and the photo as they are now. */
   refresh() {
-    const { photos, text, wired } = this.model;
+    const { photos, text, wired, changed, found, stale, stranger } = this.model;
+    const { naturalWidth } = this.picture;
+    const now = JSON.stringify(
+      [photos, text, wired, changed, found, stale, stranger, this.#page, naturalWidth],
+    );
+    if (now === this.#drawn) return; // a timer asks all the time
+    this.#drawn = now;
     this.#page = Math.max(0, Math.min(this.#page, photos.length - 1));
     const photo = photos[this.#page];
     show(this.picture, Boolean(photo));
     if (photo && this.picture.getAttribute("src") !== photo.url) this.picture.src = photo.url;
-    say(this.message, wired ? WIRED : photo ? "" : EMPTY);
+    this.photos = photos;
+    this.found = found.filter(([picture]) => picture === this.#page);
+    say(this.message, wired ? WIRED : photo ? "" : stale ? STALE : EMPTY);
     show(this.message, this.message.textContent !== "");
     this.element.classList.toggle("rf-without", !photo || wired);
     this.faces = wired ? [] : faces(text);
-    this.undoing.disabled = !this.model.changed;
+    this.undoing.disabled = !changed;
     this.removing.disabled = !this.#own.length;
     this.clearing.disabled = !this.faces.length;
     show(this.pages, photos.length > 1);
     say(this.place, `${this.#page + 1} / ${photos.length}`);
     this.previous.disabled = this.#page === 0;
     this.next.disabled = this.#page >= photos.length - 1;
-    say(this.guide, wired || !photo ? "" : this.#guidance());
+    const other = stranger ? `These points were set on another photo, ${stranger}. ` : "";
+    say(this.guide, wired || !photo ? "" : other + this.#guidance());
     this.#draw();
   }
 
@@ -125,14 +137,17 @@ export class Marker {
   }
 
   get #photo() {
-    const { width, height } = this.model.photos[this.#page] ?? {};
+    const photo = this.photos[this.#page];
+    if (!photo) return { width: 0, height: 0 };
     const { naturalWidth, naturalHeight } = this.picture;
-    return { width: width || naturalWidth, height: height || naturalHeight };
+    return { width: photo.width || naturalWidth, height: photo.height || naturalHeight };
   }
 
   #draw() {
     const { clientWidth: width, clientHeight: height } = this.stage;
     const photo = this.#photo;
+    show(this.dots, photo.width > 0);
+    this.lines.style.display = photo.width ? "" : "none"; // an SVG has no `hidden`
     if (!width || !height || !photo.width || !this.faces) return;
     this.#view.resize({ width, height }, photo);
     const { x, y, zoom, box, scale } = this.#view;
@@ -141,21 +156,22 @@ export class Marker {
     this.sheet.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
     this.sheet.classList.toggle("rf-coarse", scale > COARSE);
     const at = ([px, py]) => [x + px * scale, y + py * scale];
+    const own = this.#own;
+    const outlines = own.length - HANDLED;
     this.rows.show(
-      this.#own.flatMap(({ line, points }, number) =>
-        points.map((point, index) => ({
+      own.flatMap(({ line, points }, number) =>
+        (number < outlines ? [] : points).map((point, index) => ({
           ...{ id: `${line}.${index}`, line, index, place: at(point) },
           ...{ name: `Face ${number + 1}, ${NAMES[index]}`, label: index ? "" : number + 1 },
         })),
       ),
     );
-    const found = this.model.found.filter(([picture]) => picture === this.#page);
     this.lines.innerHTML = [
-      ...found.map(([, left, top, right, bottom]) => {
+      ...this.found.map(([, left, top, right, bottom]) => {
         const [[x0, y0], [x1, y1]] = [at([left, top]), at([right, bottom])];
         return `<rect x="${x0}" y="${y0}" width="${x1 - x0}" height="${y1 - y0}"/>`;
       }),
-      ...this.#own.map(({ points }) => outline(points.map(at))),
+      `<path d="${own.map(({ points }) => outline(points.map(at))).join("")}"/>`,
     ].join("");
     show(this.cross, this.#cross !== null);
     if (this.#cross) put(this.cross, at(this.#cross));
@@ -175,7 +191,8 @@ export class Marker {
   }
 
   #add(point) {
-    if (this.model.wired || !this.model.photos.length) return;
+    this.refresh(); // what leads here may have changed since the timer looked
+    if (this.model.wired || !this.photos.length) return;
     const face = this.begun ?? { line: null, picture: this.#page, points: [] };
     this.#write({ ...face, points: [...face.points, point] });
   }
@@ -244,7 +261,7 @@ export class Marker {
   // Where one looks
 
   page(step) {
-    if (!this.model.photos[this.#page + step]) return;
+    if (!this.photos[this.#page + step]) return;
     this.#page += step;
     this.refresh();
   }
@@ -323,5 +340,5 @@ function put(element, [x, y]) {
 function outline(points) {
   if (points.length < NAMES.length) return "";
   const nose = TO_NOSE.map((eye) => `M${points[eye]}L${points[2]}`).join("");
-  return `<path d="M${OUTLINE.map((index) => points[index]).join("L")}Z${nose}"/>`;
+  return `M${OUTLINE.map((index) => points[index]).join("L")}Z${nose}`;
 }

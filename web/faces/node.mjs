@@ -2,6 +2,7 @@
 
 import { button, h } from "../dom.mjs";
 import { Marker } from "./marker.mjs";
+import { digest, origin } from "./upstream.mjs";
 
 const NODE = "RestoreFlowFacesFromPoints";
 const LEAST = 300; // points of height
@@ -9,14 +10,25 @@ const SIZE = [420, 540];
 const TEXT = 70; // points of height beyond which the text leaves the room to the photo
 const REFRESH = 250; // ms
 const NOTHING = { photos: [], size: [], found: [] };
+const PHOTO = "restoreflow_photo"; // the node's property that names the photo of the points
+const SEE_THROUGH = /\.(png|webp)$/i; // files that may have an alpha
 
 export class FacePoints {
   #markers = new WeakMap();
+  #models = new Set();
   #remembered = new Map();
 
   constructor(app, api) {
     this.app = app;
     this.api = api;
+    // Whatever changes while the graph runs is not in what the run shows.
+    api.addEventListener("execution_start", () => {
+      for (const model of this.#models) model.started();
+    });
+    api.addEventListener("execution_cached", ({ detail }) => {
+      const ids = new Set(detail.nodes.map((id) => String(id).split(":").pop()));
+      for (const model of this.#models) if (ids.has(String(model.node.id))) model.kept();
+    });
   }
 
   created(node) {
@@ -25,9 +37,15 @@ export class FacePoints {
     const model = new Model(this.api, node, text);
     const marker = new Marker(model, () => enlarge(model));
     this.#markers.set(node, { model, marker });
+    this.#models.add(model);
     marker.element.classList.add("widget-expands"); // how Nodes 2.0 of ComfyUI 0.3.75 grow
     marker.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false });
     text.options.getMaxHeight = () => TEXT;
+    const changed = text.callback;
+    text.callback = (...values) => {
+      model.noted();
+      return changed?.apply(text, values);
+    };
     const widget = node.addDOMWidget("photo", "RESTOREFLOW_FACE_POINTS", marker.element, {
       getMinHeight: () => LEAST,
       hideOnZoom: false,
@@ -46,6 +64,7 @@ export class FacePoints {
     node.onRemoved = () => {
       clearInterval(timer);
       model.gone = true;
+      this.#models.delete(model);
       removed?.call(node);
     };
   }
@@ -72,7 +91,8 @@ export class FacePoints {
 class Model {
   gone = false;
   #before = [];
-  #run = { file: null, output: NOTHING };
+  #run = { upstream: null, output: NOTHING };
+  #begun = null; // the digest at the beginning of the run
   #broken = new Set();
 
   constructor(api, node, widget) {
@@ -105,10 +125,33 @@ class Model {
     if (this.changed) this.write(this.#before.pop(), false);
   }
 
+  started() {
+    this.#begun = digest(this.node, "image");
+  }
+
+  /** The host has nothing to do: what ran last is what flows in. */
+  kept() {
+    this.#run.upstream = this.#begun;
+  }
+
   /** What a run showed; returns what `remember` takes. */
   ran(output) {
-    this.#run = { file: this.#file(), output: { ...NOTHING, ...output } };
+    const upstream = this.#begun ?? digest(this.node, "image");
+    this.#run = { upstream, output: { ...NOTHING, ...output } };
     return this.#run;
+  }
+
+  /** Write down which photo the points belong to, as far as it is known. */
+  noted() {
+    const name = this.text.trim() ? this.#name() : null;
+    if (name) this.node.properties[PHOTO] = name;
+    else delete this.node.properties[PHOTO];
+  }
+
+  /** The other photo that the points were set on, or null. */
+  get stranger() {
+    const [own, name] = [this.node.properties[PHOTO], this.#name()];
+    return own && name && own !== name && this.text.trim() ? own : null;
   }
 
   remember(run) {
@@ -124,7 +167,7 @@ class Model {
   get photos() {
     const file = this.#file();
     const { output } = this.#run;
-    const current = this.#current(file);
+    const current = this.#current;
     if (file && !this.#broken.has(file) && !(current && output.photos.length > 1)) {
       return [{ url: file }];
     }
@@ -134,33 +177,43 @@ class Model {
 
   /** Boxes of the faces that came in: `[picture, x0, y0, x1, y1]`. */
   get found() {
-    return this.#current(this.#file()) ? this.#run.output.found : [];
+    return this.#current ? this.#run.output.found : [];
   }
 
-  /** Whether what ran last is what flows in now, as far as files tell. */
-  #current(file) {
-    return this.#run.file === file;
+  /** Whether the run's photo is no longer what flows in. */
+  get stale() {
+    return this.#run.output.photos.length > 0 && !this.#current;
   }
 
-  /** The address of the file in the Load Image that leads here, if one does. */
-  #file() {
-    let [node, slot] = [this.node, this.node.inputs.findIndex((input) => input.name === "image")];
-    for (let steps = 0; steps < 32; steps++) {
-      const link = node.graph?.getLink?.(node.inputs?.[slot]?.link);
-      node = link && node.graph.getNodeById(link.origin_id);
-      if (node?.type !== "Reroute") break;
-      slot = 0;
-    }
+  /** Whether what ran last is what flows in now, as far as the nodes before tell. */
+  get #current() {
+    return this.#run.upstream === digest(this.node, "image");
+  }
+
+  /** What the Load Image that leads straight here has chosen, or null. */
+  #name() {
+    let node = origin(this.node, "image");
+    for (let steps = 0; node?.type === "Reroute" && steps < 32; steps++) node = origin(node);
     if (node?.type !== "LoadImage" || node.mode === 2 || node.mode === 4) return null;
     const value = node.widgets?.find((widget) => widget.name === "image")?.value;
-    if (typeof value !== "string" || !value) return null;
-    const [, path, type = "input"] = value.match(/^(.*?)(?: \[(\w+)\])?$/);
+    return typeof value === "string" && value ? value : null;
+  }
+
+  /** The address of that file. */
+  #file() {
+    const name = this.#name();
+    if (!name) return null;
+    const [, path, type = "input"] = name.match(/^(.*?)(?: \[(\w+)\])?$/);
     const parts = path.split("/");
     return this.#url({ filename: parts.pop(), subfolder: parts.join("/"), type });
   }
 
+  /** Without alpha, in which a painted mask would hide the faces it covers. */
   #url({ filename, subfolder, type }) {
-    return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+    const query = new URLSearchParams({ filename, subfolder, type });
+    // Other files stay as they are: the host would lose a JPEG's orientation.
+    if (SEE_THROUGH.test(filename)) query.set("channel", "rgb");
+    return this.api.apiURL(`/view?${query}`);
   }
 }
 

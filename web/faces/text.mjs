@@ -14,7 +14,8 @@ export function faces(text) {
   const found = [];
   for (const [line, content] of text.split("\n").entries()) {
     const colon = content.lastIndexOf(":");
-    const picture = colon < 0 ? 0 : Number(content.slice(0, colon)) - 1;
+    const before = content.slice(0, Math.max(colon, 0)).trim();
+    const picture = before ? Number(before) - 1 : 0;
     const numbers = content.slice(colon + 1).split(POINT).filter(Boolean).map(Number);
     if (!numbers.length || numbers.length > 2 * NAMES.length) continue;
     if (![picture, ...numbers].every(Number.isFinite)) continue;
