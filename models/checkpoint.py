@@ -194,7 +194,7 @@ def _config_beside(path: Path) -> str:
 def _json(what: str, text: str, name: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{name}: {what} is not JSON ({error}); delete it and fetch it again."
         ) from error

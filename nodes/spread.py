@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.contracts import Flow
 from ..sampling.integrate import Step
 from ..sampling.noise import gaussian
-from ..sampling.restore import sample, step_count
+from ..sampling.restore import FROM_CHECKPOINT, sample, step_count
 from ..sampling.spread import MOST, at_once, normalised, seed_of, spread
 from . import host, measures
 from .heat_map import with_scale
@@ -100,7 +100,9 @@ class MapUncertainty(io.ComfyNode):
         found = spread(draw, draws, together=together, keep=_kept(picture.rgb, min(keep, draws)))
         grey, factor = normalised(found.std, scale)
         measures.record_all(photo, {"spread": found.typical}, label)
-        host.tell(f"Spread of {draws} draws: brightest {factor:.3g}/255; a lower bound.")
+        host.tell(
+            f"Spread of {draws} draws: brightest {factor:.3g}/255{_bound(flow, source_noise)}."
+        )
         heat = with_scale(grey, factor)
         return io.NodeOutput(
             heat,
@@ -110,6 +112,12 @@ class MapUncertainty(io.ComfyNode):
             picture.repeated(len(found.kept) // len(picture.rgb)).image(found.kept),
             ui=measures.seen(heat, cls),
         )
+
+
+def _bound(flow: Flow, source_noise: float) -> str:
+    """What the spread says of the uncertainty; other noise than trained with says nothing."""
+    own = source_noise in (FROM_CHECKPOINT, flow.noise_std)
+    return "; a lower bound" if own and flow.origin != "noise" else ""
 
 
 def _drawing(

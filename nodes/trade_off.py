@@ -1,5 +1,7 @@
 """The knob: one mixture of a faithful and a lifelike picture, or many side by side."""
 
+import math
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -87,7 +89,8 @@ class TradeOff(io.ComfyNode):
         if not at_most:
             mixed = trade_off(one.rgb, other.rgb, realism)
             return io.NodeOutput(one.image(_shown(mixed, realism)), realism)
-        limit = affordable(at_most, one.rgb, other.rgb, faithful_psnr).clamp(max=realism)
+        limit = affordable(at_most, one.rgb, other.rgb, faithful_psnr).clamp(max=abs(realism))
+        limit = math.copysign(1, realism) * limit
         used = limit.mean().item()
         host.tell(f"Realism {used:.2f}: at most {at_most:g} dB.")
         mixed = _shown(trade_off(one.rgb, other.rgb, limit), *limit.tolist())

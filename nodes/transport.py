@@ -108,6 +108,8 @@ class FitTransport(io.ComfyNode):
     def fingerprint_inputs(cls, restored_folder=None, natural_folder=None, **_):
         """Fitted again only if a photo is new, changed or gone."""
         folders = [*(restored_folder or []), *(natural_folder or [])]
+        if None in folders:  # a name that another node will give
+            return float("nan")
         return [PhotoSet.of(folder).fingerprint for folder in folders if folder]
 
     @classmethod
@@ -157,10 +159,21 @@ def _moved(transport: Any, x: torch.Tensor, fold_sigma: float, zero_shot: bool) 
     fold = window(transport.source.patch, fold_sigma) if fold_sigma else None
     moved = []
     for number, one in enumerate(x.split(1), 1):
-        own = fitted(transport.zero_shot(one)) if zero_shot else transport
+        own = _of_itself(transport, one, number) if zero_shot else transport
         moved.append(own.apply(one, fold=fold))
         host.progress(number, len(x))
     return torch.cat(moved)
+
+
+def _of_itself(transport: Transport, x: torch.Tensor, number: int) -> Transport:
+    """The transport with a picture's own statistics."""
+    try:
+        return fitted(transport.zero_shot(x))
+    except ValueError as error:
+        raise ValueError(
+            f"The statistics of picture {number} alone do not do ({error}); switch zero_shot off, "
+            "or leave it out."
+        ) from error
 
 
 class ApplyTransport(io.ComfyNode):

@@ -15,7 +15,7 @@ from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, WeightsError
 from ..models.contracts import PIXEL, Domain
 from ..sampling.statistics import Statistics
-from ..sampling.transport import Transport, fitted
+from ..sampling.transport import Transport, check_patch, fitted
 from . import host
 from .latents import Latents
 
@@ -121,40 +121,49 @@ def read(path: Path) -> Transport:
     if record.get("kind") != KIND:
         raise WeightsError(f"{found.name} holds no transport; choose one of Save Transport.")
     try:
-        source, target = (_statistics(found, side) for side in SIDES)
-        space = record["space"], record["channels"], record["encoder"]
+        domain = _domain(*(record[name] for name in ("space", "channels", "encoder")))
+        check_patch(record["patch"], domain.channels)
+        source, target = (_statistics(found, side, domain.channels) for side in SIDES)
         return fitted(
             Transport(
                 name=f"{found.name} ({record['name']})",
-                domain=_domain(*space),
+                domain=domain,
                 source=source,
                 target=target,
                 shrinkage=float(record["shrinkage"]),
                 max_gain=float(record["max_gain"]),
-                keep_mean=bool(record["keep_mean"]),
+                keep_mean=record["keep_mean"] is True,
             )
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{found.name} is damaged ({reason}); fit it again.") from error
 
 
 def _domain(name: str, channels: int, encoder: str | None) -> Domain:
-    return PIXEL if name == PIXEL.name else Domain(name=name, channels=channels, encoder=encoder)
+    of_pixels = name == PIXEL.name
+    if not isinstance(channels, int) or channels < 1 or (of_pixels and channels != PIXEL.channels):
+        raise ValueError(f"it tells {channels} channels of {name}")
+    if not isinstance(encoder, str | None):
+        raise ValueError("it tells no fingerprint")
+    return PIXEL if of_pixels else Domain(name=str(name), channels=channels, encoder=encoder)
 
 
-def _statistics(found: Checkpoint, side: str) -> Statistics:
-    tensors, record = found.part(f"{side}."), found.config
-    patch, channels = int(record["patch"]), int(record["channels"])
+def _statistics(found: Checkpoint, side: str, channels: int) -> Statistics:
+    patch, own = found.config["patch"], found.config[side]
     size = channels * patch**2
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {"mean": (size,), "scatter": (size, size)}:
+    if found.part_shapes(f"{side}.") != {"mean": (size,), "scatter": (size, size)}:
         raise ValueError(f"its tensors are not those of {size} numbers a patch")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("it holds values that are not numbers")
-    own = record[side]
-    doubles = {name: tensor.to(torch.float64) for name, tensor in tensors.items()}
-    return Statistics(patch, channels, int(own["photos"]), int(own["patches"]), **doubles)
+    tensors = found.part(f"{side}.")
+    if not all(t.dtype == torch.float64 and t.isfinite().all() for t in tensors.values()):
+        raise ValueError("it holds values that are not numbers, or of another precision")
+    scatter = tensors["scatter"]
+    if not torch.allclose(scatter, scatter.mT, rtol=1e-9, atol=0):
+        raise ValueError("its covariance is not symmetric")
+    photos, count = int(own["photos"]), int(own["patches"])
+    if min(photos, count) < 1:
+        raise ValueError("it tells no photos")
+    return Statistics(patch, channels, photos, count, **tensors)
 
 
 def check(transport: Any, latents: Latents) -> None:
@@ -170,8 +179,10 @@ def check(transport: Any, latents: Latents) -> None:
             f"This latent is of the space {space} (from {latents.tag.get('vae')}), but "
             f"{transport.name} was fitted in {transport.domain.name}; fit one with this VAE."
         )
-    encoders = {latents.tag.get("fingerprint"), transport.domain.encoder} - {None}
-    if len(encoders) > 1:
+    encoder, fitted_with = latents.tag.get("fingerprint"), transport.domain.encoder
+    if None in (encoder, fitted_with):
+        host.tell(f"Nothing tells whether this latent is of the VAE of {transport.name}.")
+    elif encoder != fitted_with:
         raise ValueError(
             f"This latent comes from another encoder ({latents.tag.get('vae')}) than "
             f"{transport.name} was fitted with; fit one with this VAE."

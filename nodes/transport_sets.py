@@ -60,6 +60,10 @@ class Gathering:
         total = None
         for samples in self._samples(things, folder):
             check_patch(self.patch, samples.shape[1])
+            if min(samples.shape[-2:]) < self.patch:
+                height, width = samples.shape[-2:]
+                host.tell(f"A photo of {width} x {height} is left out: it is smaller than a patch.")
+                continue
             found = Statistics.of(samples, self.patch)
             total = found if total is None else total + found
         return Statistics.none(self.domain.channels, self.patch) if total is None else total

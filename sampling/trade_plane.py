@@ -66,6 +66,12 @@ def plane(
     """
     if reference is None and natural is None:
         raise ValueError("Wire a reference, or natural photos to compare the texture with.")
+    for pictures in (points, natural):
+        if pictures is not None and min(pictures.shape[-2:]) < PATCH:
+            raise ValueError(
+                f"Texture is measured in patches of {PATCH} px: each side must be that long; got "
+                f"{pictures.shape[-1]} x {pictures.shape[-2]}."
+            )
     sweep = points.unflatten(0, (len(realisms), -1))
     faithful = sweep[realisms.index(0.0) if 0.0 in realisms else 0]
     truth = faithful if reference is None else reference

@@ -6,6 +6,7 @@ v -> T (v - m_s) + m_t. Overlapping patches are moved and averaged. A dozen unpa
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,35 +73,49 @@ class Transport:
         """Restored pictures or latents [B, C, H, W], moved; same shape, dtype and device.
 
         Every position's patch is moved, and each value is the weighted average of all patches that
-        hold it. Computed in strips of rows that see all that reaches into them: nothing differs.
+        hold it. Computed in strips of rows that pass on what reaches beyond them: nothing differs.
 
         Args:
             fold: [p, p], how much each place in a patch counts (`window`); None: all alike.
         """
         fold = window(self.source.patch) if fold is None else fold
         result = torch.empty_like(x)
-        row = 8 * self.source.channels * self.source.patch**2 * x.shape[-1]
         for picture, moved in zip(x, result, strict=True):
-            for first, last in strips(x.shape[-2], 3 * row):
-                moved[:, first:last] = self._moved(picture, first, last, fold)
+            for first, rows in self._strips(picture, fold):
+                top, bottom = max(first, 0), min(first + rows.shape[1], len(picture[0]))
+                if top < bottom:
+                    moved[:, top:bottom] = rows[:, top - first : bottom - first]
         return result
 
-    def _moved(self, picture: Tensor, first: int, last: int, fold: Tensor) -> Tensor:
-        """Rows of a picture [C, H, W], from `first` to before `last`; float64."""
-        patch, (height, width) = self.source.patch, picture.shape[-2:]
-        reach = patch // 2
-        top, bottom = max(first - reach, 0), min(last + reach, height)
-        vectors = patches(picture, top, bottom, patch)
+    def _strips(self, picture: Tensor, fold: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """A picture [C, H, W] moved: strips of rows and the first row of each, float64.
+
+        The rows that patches of the next strip reach into are carried over to it. Begins above the
+        picture and ends below it, where patches reach beyond.
+        """
+        channels, height, width = picture.shape
+        patch = self.source.patch
+        reach, weights = patch // 2, fold.flatten()
         mean = self.source.mean if self.keep_mean else self.target.mean
-        offset = mean - self.matrix @ self.source.mean
-        vectors = torch.addmm(offset[:, None], self.matrix, vectors)
-        weights = fold.flatten()
-        vectors = vectors.unflatten(0, (-1, patch**2)).mul_(weights[:, None]).flatten(0, 1)
-        size = (bottom - top + 2 * reach, width + 2 * reach)
-        total = F.fold(vectors[None], size, patch)[0]
-        weight = F.fold(weights[:, None].expand(-1, vectors.shape[1])[None], size, patch)[0]
-        rows = slice(first - top + reach, last - top + reach)
-        return (total / weight)[:, rows, reach : reach + width]
+        offset = (mean - self.matrix @ self.source.mean)[:, None]
+        carried = torch.zeros(channels + 1, 2 * reach, width + 2 * reach, dtype=torch.float64)
+        for first, last in strips(height, 3 * 8 * channels * patch**2 * width):
+            vectors = torch.addmm(offset, self.matrix, patches(picture, first, last, patch))
+            vectors = vectors.unflatten(0, (channels, patch**2)) * weights[:, None]
+            weight = weights[None, :, None].expand(1, -1, vectors.shape[2])
+            both = torch.cat([vectors, weight]).flatten(0, 1)
+            size = (last - first + 2 * reach, width + 2 * reach)
+            total = F.fold(both[None], size, patch)[0]
+            total[:, : 2 * reach] += carried
+            rows = last - first if last < height else size[0]
+            yield first - reach, _averaged(total[:, :rows], reach, width)
+            carried = total[:, rows:]
+
+
+def _averaged(total: Tensor, reach: int, width: int) -> Tensor:
+    """Weighted sums and, last, the sum of the weights: the averages inside the picture's width."""
+    inside = total[..., reach : reach + width]
+    return inside[:-1] / inside[-1:]
 
 
 def fitted(transport: Transport) -> Transport:
@@ -128,10 +143,11 @@ def check_patch(patch: int, channels: int) -> None:
     if patch not in PATCHES:
         raise ValueError(f"patch must be one of {', '.join(map(str, PATCHES))}; got {patch}.")
     if channels * patch**2 > LARGEST:
-        fitting = max(side for side in PATCHES if channels * side**2 <= LARGEST)
+        fitting = [side for side in PATCHES if channels * side**2 <= LARGEST]
         raise ValueError(
             f"Patches of {patch} x {patch} in {channels} channels are {channels * patch**2} "
-            f"numbers, too many for a few photos to tell; choose {fitting}."
+            "numbers, too many for a few photos to tell; "
+            + (f"choose {fitting[-1]}." if fitting else "take a VAE of fewer channels.")
         )
 
 

@@ -51,6 +51,12 @@ def test_a_known_psnr_makes_the_limit_exact(mix):
     assert lost == pytest.approx(1.5, abs=1e-4)
 
 
+def test_the_limit_holds_on_either_side(mix):
+    faithful, lifelike = pair()
+    one, other = (mix(faithful, lifelike, side, at_most=0.5)[1] for side in (1.0, -1.0))
+    assert -other == pytest.approx(one)
+
+
 def test_equal_pictures_have_no_limit(mix):
     faithful, _ = pair()
     mixed, used = mix(faithful, faithful, 0.7, at_most=0.5, faithful_psnr=30.0)

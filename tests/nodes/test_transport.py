@@ -9,6 +9,7 @@ from PIL import Image
 from restoreflow.models.contracts import Autoencoder, Domain
 from restoreflow.sampling import noise
 from restoreflow.sampling.transport import Transport
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -160,7 +161,8 @@ def test_bad_photos_of_a_folder_are_left_out(fit, folder, monkeypatch, nodes):
         ([photos()], (), {}, "no natural photos"),
         ([photos()], [photos() * float("nan")], {}, "not numbers"),
         ([photos()], [torch.full((12, 40, 36, 3), 0.5)], {}, "natural photos are flat"),
-        ([photos(size=(2, 9))], [photos()], {}, "2 x 9"),
+        ([photos(size=(2, 9))], [photos()], {}, "no restored photos"),
+        ([{"samples": torch.rand(1, 500, 9, 9)}], (), {"patch": "1"}, "500 channels"),
         ([{"samples": torch.rand(1, 16, 9, 9)}], (), {"patch": "7"}, "choose 5"),
         ([photos()], [{"samples": torch.rand(1, 4, 9, 9)}], {}, "come in one space"),
     ],
@@ -204,6 +206,35 @@ def test_it_refuses_latents_of_another_space(nodes, fit, vae):
         apply(in_pixels, encoded(nodes, vae, photos()))
     with pytest.raises(TypeError, match="needs a Transport"):
         apply("no", encoded(nodes, vae, photos()))
+
+
+def test_a_photo_smaller_than_a_patch_is_left_out(nodes, fit, monkeypatch):
+    told = []
+    monkeypatch.setattr(nodes.host, "tell", told.append)
+    assert fit([photos(), photos(1, size=(2, 9))], [photos(seed=9)]).source.photos == 3
+    assert "A photo of 9 x 2 is left out" in told[0]
+
+
+def test_latents_of_no_known_vae_are_told(nodes, fit, vae, monkeypatch):
+    told = []
+    transport = fit([photos()], [photos(seed=9)], vae=vae)
+    monkeypatch.setattr(nodes.host, "tell", told.append)
+    nodes.transport.ApplyTransport.execute(transport, {"samples": torch.rand(1, 12, 9, 9)})
+    assert "Nothing tells whether" in told[0]
+
+
+def test_a_folder_that_comes_by_a_wire_is_looked_at_again(nodes, folder):
+    stamp = nodes.transport.FitTransport.fingerprint_inputs
+    assert stamp(restored_folder=("",), natural_folder=("",)) == []
+    wired = stamp(restored_folder=(None,), natural_folder=("",))
+    assert wired != wired  # not a number: never the same
+
+
+def test_zero_shot_says_which_picture_has_nothing_to_fit(nodes, fit):
+    transport = fit([photos()], [photos(seed=9)])
+    image = torch.cat([photos(1), torch.full((1, 40, 36, 3), 0.5)])
+    with pytest.raises(ValueError, match="picture 2.*switch zero_shot off"):
+        nodes.transport.ApplyTransportImage.execute(transport, image, zero_shot=True)
 
 
 # Files
@@ -259,5 +290,47 @@ def test_other_and_damaged_files_are_told(nodes, fit, folder):
     with pytest.raises(ValueError, match="damaged"):
         read(tensors, {"restoreflow": json.dumps(record)})
     record = {"kind": nodes.transport_files.KIND, "patch": 5, "channels": 3}
-    with pytest.raises(ValueError, match="not those of 75 numbers"):
+    with pytest.raises(ValueError, match="damaged"):
         read(tensors, {"restoreflow": json.dumps(record)})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"patch": 5}, "not those of 75 numbers"),
+        ({"patch": float("inf")}, "damaged"),
+        ({"channels": "3"}, "3 channels of pixel"),
+        ({"channels": 27, "patch": 1}, "27 channels of pixel"),
+        ({"space": "other", "encoder": ["a"]}, "no fingerprint"),
+        ({"source": {"photos": -5, "patches": -5}}, "no photos"),
+        ({"source": {"photos": 1, "patches": float("inf")}}, "damaged"),
+        ({"shrinkage": None}, "damaged"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(nodes, fit, folder, change, told):
+    path = nodes.transport_files.write(fit([photos()], [photos(seed=9)]), "one", False)
+    with safe_open(path, framework="pt") as file:
+        record = json.loads(file.metadata()["restoreflow"])
+    save_file(load_file(path), path, {"restoreflow": json.dumps({**record, **change})})
+    with pytest.raises(ValueError, match=told):
+        nodes.transport_files.read(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda scatter: scatter.triu(),
+        lambda scatter: scatter.half(),
+        lambda scatter: scatter * float("nan"),
+        lambda scatter: scatter[:-1],
+    ],
+)
+def test_tensors_that_do_not_fit_are_told(nodes, fit, folder, spoil):
+    path = nodes.transport_files.write(fit([photos()], [photos(seed=9)]), "one", False)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors["source.scatter"] = spoil(tensors["source.scatter"]).contiguous()
+    save_file(tensors, path, metadata)
+    with pytest.raises(ValueError, match="is damaged"):
+        nodes.transport_files.read(path)

@@ -79,6 +79,11 @@ def test_points_of_a_text():
         points_of("0, 0.5, 1", 7)
 
 
+def test_small_pictures_are_told():
+    with pytest.raises(ValueError, match="patches of 8 px"):
+        plane(torch.rand(2, 3, 4, 9), [0.0, 1.0], torch.rand(1, 3, 4, 9), None)
+
+
 def test_something_to_compare_with_is_needed():
     with pytest.raises(ValueError, match="Wire a reference"):
         plane(torch.rand(2, 3, 16, 16), [0.0, 1.0], None, None)
