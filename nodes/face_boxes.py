@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..faces.detections import Faces
+from .picture import from_pillow, to_pillow
 
 LARGEST = 1280
 """Side in pixels beyond which pictures are shrunk."""
@@ -36,13 +36,12 @@ def draw(pictures: Tensor, faces: Faces, chosen: Faces) -> Tensor:
         place, anchor = (left, top), "ld" if top > 1.5 * letters else "la"  # above, or inside
         pens[picture].rectangle(pens[picture].textbbox(place, f" {number} ", font, anchor), SHADE)
         pens[picture].text(place, f" {number} ", INK, font, anchor)
-    return torch.stack([torch.from_numpy(np.array(canvas)) for canvas in canvases]).float() / 255
+    return torch.stack([from_pillow(canvas) for canvas in canvases])
 
 
 def _canvas(picture: Tensor, shrink: int) -> Image.Image:
     small = F.avg_pool2d(picture[None].cpu(), shrink, ceil_mode=True)[0]
-    levels = (small.clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(levels.movedim(0, -1).contiguous().numpy())
+    return to_pillow(small)
 
 
 def _inside(box: Tensor, frame: Tensor) -> list[int]:

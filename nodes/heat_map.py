@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..sampling.colours import heat
+from .picture import from_pillow, to_pillow
 
 INK, GROUND, FRAME = (235, 235, 235), (14, 15, 18), (64, 224, 128)
 CELL, SHEET = 384, 2048
@@ -24,7 +24,7 @@ def with_scale(values: Tensor, top: float) -> Tensor:
     """
     height, width = values.shape[-2:]
     letters = max(9, min(height, width) // 32)
-    band = _pixels(_scale(width, letters, top))[None].movedim(-1, 1)
+    band = from_pillow(_scale(width, letters, top))[None].movedim(-1, 1)
     maps = torch.cat([heat(values.cpu()), band.expand(len(values), -1, -1, -1)], dim=2)
     return maps.movedim(1, -1)
 
@@ -35,8 +35,7 @@ def _scale(width: int, letters: int, top: float) -> Image.Image:
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(letters)
     left, right = letters, max(width - letters, letters + 2)
     ramp = heat(torch.linspace(0, 1, right - left)[None, None, None].expand(-1, -1, letters, -1))
-    bar = (ramp[0] * 255).round().byte().movedim(0, -1).contiguous().numpy()
-    canvas.paste(Image.fromarray(bar), (left, letters // 2))
+    canvas.paste(to_pillow(ramp[0]), (left, letters // 2))
     room = pen.textlength(_mark(top) + "   ", font)
     marks = max(2, min(MARKS, int((right - left) // room)))
     for number in range(marks):
@@ -79,20 +78,11 @@ def sheet(samples: Tensor, which: Tensor) -> Tensor:
             row = picture * (rows // batch) + draw // columns
             place = (gap + draw % columns * (cell[1] + gap), gap + row * (cell[0] + gap))
             small = F.interpolate(samples[draw, picture][None].cpu(), cell, mode="area")[0]
-            canvas.paste(Image.fromarray(_levels(small)), place)
+            canvas.paste(to_pillow(small), place)
             right, bottom = pen.textbbox(place, f" {draw} ", font)[2:]
             pen.rectangle((*place, right, bottom + gap), GROUND)
             pen.text(place, f" {draw} ", INK, font)
             if draw == int(which[picture]):
                 corner = (place[0] + cell[1] - 1, place[1] + cell[0] - 1)
                 pen.rectangle((*place, *corner), outline=FRAME, width=gap)
-    return _pixels(canvas)[None]
-
-
-def _levels(picture: Tensor) -> np.ndarray:
-    return (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
-
-
-def _pixels(canvas: Image.Image) -> Tensor:
-    """[H, W, 3] in [0, 1]."""
-    return torch.from_numpy(np.array(canvas)).float() / 255
+    return from_pillow(canvas)[None]

@@ -24,6 +24,7 @@ from ..models.families import restorer
 from ..sampling.integrate import Step
 from ..sampling.pieces import Machine
 from . import weights
+from .picture import to_pillow
 
 LARGEST_WORTH_EVICTING = 1024
 """Pixels a side for which other models must make room; beyond, tiles cost less than that."""
@@ -184,6 +185,4 @@ def _preview(pictures: Tensor) -> tuple[str, Image.Image, int]:
     """The batch's first picture as the host's progress bar takes previews."""
     size = getattr(args, "preview_size", 512)
     stride = max(1, max(pictures.shape[-2:]) // size)
-    levels = (pictures[0, :, ::stride, ::stride].clamp(0, 1) * 255).round()
-    pixels = levels.to("cpu", torch.uint8).movedim(0, -1).contiguous().numpy()
-    return "JPEG", Image.fromarray(pixels), size
+    return "JPEG", to_pillow(pictures[0, :, ::stride, ::stride]), size

@@ -2,11 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from .picture import from_pillow
 
 LARGEST = 512
 """Side in pixels beyond which pictures are shrunk."""
@@ -34,4 +35,4 @@ def _titles(titles: list[str], width: int) -> Tensor:
     pen, font = ImageDraw.Draw(strip), ImageFont.load_default(size)
     for number, title in enumerate(titles):
         pen.text((round((number + 0.5) * width), size), title, INK, font, "mm")
-    return torch.from_numpy(np.array(strip)).float() / 255
+    return from_pillow(strip)

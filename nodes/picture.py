@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import comfy.model_management as mm
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 
@@ -67,3 +69,14 @@ class Picture:
         if mask.shape[-2:] != self.rgb.shape[-2:]:
             mask = F.interpolate(mask, self.rgb.shape[-2:], mode="bilinear")
         return mask.to(self.rgb.device).clamp(0, 1)
+
+
+def to_pillow(picture: Tensor) -> Image.Image:
+    """[3, H, W] in [0, 1] as something to draw on, in 8 bit."""
+    levels = (picture.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    return Image.fromarray(levels.movedim(0, -1).contiguous().numpy())
+
+
+def from_pillow(canvas: Image.Image) -> Tensor:
+    """One picture of an IMAGE, [H, W, 3] in [0, 1]."""
+    return torch.from_numpy(np.array(canvas)).float() / 255
