@@ -16,7 +16,7 @@ from ..models.checkpoint import Checkpoint, WeightsError
 from ..models.contracts import PIXEL, Domain
 from ..sampling.statistics import Statistics
 from ..sampling.transport import Transport, check_patch, fitted
-from . import host
+from . import host, weights
 from .latents import Latents
 
 FOLDER = "restoreflow_transports"
@@ -28,9 +28,7 @@ SIDES = ("source", "target")
 
 def register_folder() -> None:
     """Add the folder of transports to the host's."""
-    paths, _ = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    own = str(_own_folder())
-    folder_paths.folder_names_and_paths[FOLDER] = ([*dict.fromkeys([*paths, own])], {SUFFIX})
+    weights.add_folder(FOLDER, [_own_folder()], [SUFFIX])
 
 
 def _own_folder() -> Path:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,12 +40,14 @@ by weak references only."""
 
 def register_folder() -> None:
     """Add the pack's model folder to the host's, with the embedded weights in it."""
-    paths, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    own = [str(_own_folder()), str(EMBEDDED)]
-    folder_paths.folder_names_and_paths[FOLDER] = (
-        list(dict.fromkeys([*paths, *own])),
-        {*extensions, *EXTENSIONS},
-    )
+    add_folder(FOLDER, (_own_folder(), EMBEDDED), EXTENSIONS)
+
+
+def add_folder(name: str, own: Sequence[Path], endings: Sequence[str]) -> None:
+    """Let the host list a kind of files: those folders after any that the user has added."""
+    paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    known = list(dict.fromkeys([*paths, *map(str, own)]))
+    folder_paths.folder_names_and_paths[name] = (known, {*extensions, *endings})
 
 
 def _own_folder() -> Path:
