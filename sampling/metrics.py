@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .statistics import Statistics
+
 LUMA = (0.299, 0.587, 0.114)
 SSIM_STD, SSIM_RADIUS = 1.5, 5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
@@ -88,15 +90,12 @@ def gaussian_mean(x: Tensor) -> Tensor:
 
 def patch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """[H, W] -> mean [64] and covariance [64, 64] of its patches, each patch less its mean."""
-    count, total, products = 0, 0.0, 0.0
+    found = Statistics.none(PATCH**2, 1)
     for strips in x.unfold(0, PATCH, STRIDE).split(STRIPS_AT_ONCE):  # [n, W, 8]
         patches = strips.unfold(1, PATCH, STRIDE).flatten(2).flatten(0, 1)  # [patches, 64]
         patches = patches - patches.mean(1, keepdim=True)
-        count += len(patches)
-        total = total + patches.sum(0)
-        products = products + patches.T @ patches
-    mean = total / count
-    return mean, (products - count * torch.outer(mean, mean)) / max(count - 1, 1)
+        found = found + Statistics.of_vectors(patches.T)
+    return found.mean, found.covariance
 
 
 def gaussian_w2_squared(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:

@@ -36,14 +36,13 @@ class Population:
     def add(self, features: Tensor) -> None:
         """Take in [n, size]; each vector met so far is among those kept with equal probability."""
         features = features.detach().float().cpu()
-        vectors = features.T[None, :, :, None]
         for number, vector in enumerate(features, len(self)):
             place = int(torch.randint(number + 1, (), generator=self._random))
             if number < KEPT:
                 self._kept.append(vector.clone())
             elif place < KEPT:
                 self._kept[place] = vector.clone()
-        self.statistics = self.statistics + Statistics.of(vectors, 1)
+        self.statistics = self.statistics + Statistics.of_vectors(features.T)
 
 
 def frechet(a: Population, b: Population) -> float:

@@ -1,7 +1,7 @@
 """Mean and covariance of patches, gathered picture by picture in float64 on the CPU."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -53,18 +53,17 @@ class Statistics:
         total = cls.none(x.shape[1], patch)
         for picture in x:
             for vectors in _patches(picture, patch, padded):
-                total = total + cls._of_vectors(vectors, x.shape[1], patch)
-            total = total._with_photos(total.photos + 1)
+                total = total + cls.of_vectors(vectors, patch)
+            total = replace(total, photos=total.photos + 1)
         return total
 
     @classmethod
-    def _of_vectors(cls, vectors: Tensor, channels: int, patch: int) -> "Statistics":
+    def of_vectors(cls, vectors: Tensor, patch: int = 1) -> "Statistics":
+        """Of vectors [D, N], of no photo."""
+        vectors, channels = vectors.double(), len(vectors) // patch**2
         mean = vectors.mean(1)
         away = vectors - mean[:, None]
         return cls(patch, channels, 0, vectors.shape[1], mean, away @ away.mT)
-
-    def _with_photos(self, photos: int) -> "Statistics":
-        return Statistics(self.patch, self.channels, photos, self.count, self.mean, self.scatter)
 
     def __add__(self, other: "Statistics") -> "Statistics":
         """Of both together (Chan, Golub and LeVeque 1983)."""

@@ -43,7 +43,8 @@ def published_map(source: Tensor, target: Tensor, eps: float) -> Tensor:
     """Cs^-1/2 (Cs^1/2 Ct Cs^1/2 + eps I)^1/2 Cs^-1/2."""
     root = metrics.matrix_root(source)
     inner = root @ target @ root + eps * torch.eye(len(root), dtype=root.dtype)
-    return root.inverse() @ metrics.matrix_root(inner) @ root.inverse()
+    back = root.inverse()
+    return back @ metrics.matrix_root(inner) @ back
 
 
 def interpolated(moved: Tensor, alpha: float) -> Tensor:
