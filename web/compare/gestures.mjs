@@ -1,5 +1,7 @@
 /** Pointers, wheel and keys on a stage, as what they mean for a slider and its view. */
 
+import { captureWheel, hearing, zoomOf } from "../stage.mjs";
+
 const STEP = 2; // per cent a key press
 const STRIDE = 10; // with Shift
 
@@ -13,22 +15,8 @@ export function listen(stage, slider) {
   let space = false;
   let panning = false;
 
-  const scale = () => stage.clientWidth / stage.getBoundingClientRect().width;
-  const point = (event) => {
-    const box = stage.getBoundingClientRect();
-    return { x: (event.clientX - box.left) * scale(), y: (event.clientY - box.top) * scale() };
-  };
+  const { place: point, on } = hearing(stage);
   const move = (event) => slider.moveTo((100 * point(event).x) / stage.clientWidth);
-  const on = (type, handle, options) =>
-    stage.addEventListener(
-      type,
-      (event) => {
-        if (handle(event) === false) return;
-        event.preventDefault();
-        event.stopPropagation(); // the canvas below listens, too
-      },
-      options,
-    );
 
   on("pointerdown", (event) => {
     if (event.button > 1) return false;
@@ -67,7 +55,7 @@ export function listen(stage, slider) {
     // A wheel that merely passes scrolls the list or zooms the canvas; a pinch comes with Ctrl.
     if (document.activeElement !== stage && !event.ctrlKey) return false;
     const { x, y } = point(event);
-    slider.zoomAt(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), x, y);
+    slider.zoomAt(zoomOf(event), x, y);
   };
   on("wheel", wheel, { passive: false });
 
@@ -94,7 +82,7 @@ export function listen(stage, slider) {
   });
   const capture = (focused) => {
     space = false;
-    stage.dataset.captureWheel = String(focused); // else Nodes 2.0 give the wheel to the canvas
+    captureWheel(stage, focused);
   };
   stage.addEventListener("focus", () => capture(true));
   stage.addEventListener("blur", () => capture(false));

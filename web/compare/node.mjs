@@ -1,11 +1,11 @@
 /** The slider on the node Before / After, in the classic canvas and in Nodes 2.0. */
 
+import { addTo, afterRuns, keyOf } from "../node_widget.mjs";
 import { Slider } from "./slider.mjs";
 import { Viewer } from "./viewer.mjs";
 
 const NODE = "RestoreFlowBeforeAfter";
-const LEAST = 260; // points of height
-const SIZE = [360, 380];
+const WIDGET = { name: "compare", type: "RESTOREFLOW_COMPARE", least: 260, size: [360, 380] };
 
 export class BeforeAfter {
   #sliders = new WeakMap();
@@ -23,39 +23,18 @@ export class BeforeAfter {
       enlarge: (index) => this.#viewer.open(slider.pairs, index),
       empty: "Run the graph to see both pictures.",
     });
-    slider.element.classList.add("widget-expands"); // how Nodes 2.0 of ComfyUI 0.3.75 grow
-    slider.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false });
     this.#sliders.set(node, slider);
-    const widget = node.addDOMWidget("compare", "RESTOREFLOW_COMPARE", slider.element, {
-      getMinHeight: () => LEAST,
-      hideOnZoom: false,
-      serialize: false, // nothing in the prompt
-    });
-    widget.serialize = false; // nothing in the workflow's file
-    node.setSize(SIZE.map((side, axis) => Math.max(side, node.size[axis])));
-    const before = node.onExecuted;
-    node.onExecuted = (output) => {
-      before?.call(node, output);
-      this.#remembered.set(this.#key(node), output);
+    addTo(node, this.app, slider.element, WIDGET);
+    afterRuns(node, (output) => {
+      this.#remembered.set(keyOf(node), output);
       this.#show(node, output);
-    };
+    });
   }
 
   /** The pictures of a node that was there before: of another workflow's tab, or undone. */
   loaded(node) {
-    const output = this.#remembered.get(this.#key(node));
+    const output = this.#remembered.get(keyOf(node));
     if (this.#sliders.has(node) && output) this.#show(node, output);
-  }
-
-  /** A wheel that the pictures left alone zooms the canvas; Nodes 2.0 see to that by themselves. */
-  #passOn(event) {
-    if (window.LiteGraph.vueNodesMode) return;
-    event.preventDefault();
-    this.app.canvas.processMouseWheel(event);
-  }
-
-  #key(node) {
-    return `${node.graph?.id} ${node.id}`;
   }
 
   #show(node, { before_images: before = [], after_images: after = [] }) {

@@ -1,5 +1,7 @@
 /** Pointers, wheel and keys on a photo, as what they mean for a marker and its points. */
 
+import { captureWheel, hearing, zoomOf } from "../stage.mjs";
+
 const STILL = 4; // points of the screen by which a click may stray
 const STEP = 1; // points of the screen a key press moves a point or the cross
 const STRIDE = 10; // with Shift
@@ -8,21 +10,7 @@ const STRIDE = 10; // with Shift
 export function listen(stage, marker) {
   let press = null;
 
-  const scale = () => stage.clientWidth / stage.getBoundingClientRect().width;
-  const place = (event) => {
-    const box = stage.getBoundingClientRect();
-    return { x: (event.clientX - box.left) * scale(), y: (event.clientY - box.top) * scale() };
-  };
-  const on = (type, handle, options) =>
-    stage.addEventListener(
-      type,
-      (event) => {
-        if (handle(event) === false) return;
-        event.preventDefault();
-        event.stopPropagation(); // the canvas below listens, too
-      },
-      options,
-    );
+  const { place, on } = hearing(stage);
 
   on("pointerdown", (event) => {
     if (event.button > 1) return false;
@@ -55,7 +43,7 @@ export function listen(stage, marker) {
     // A wheel that merely passes zooms the canvas; a pinch comes with Ctrl.
     if (!stage.contains(document.activeElement) && !event.ctrlKey) return false;
     const { x, y } = place(event);
-    marker.zoomAt(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), x, y);
+    marker.zoomAt(zoomOf(event), x, y);
   };
   on("wheel", wheel, { passive: false });
 
@@ -81,11 +69,8 @@ export function listen(stage, marker) {
     return keys[event.key] ? void keys[event.key](point) : false;
   });
 
-  const capture = (focused) => {
-    stage.dataset.captureWheel = String(focused); // else Nodes 2.0 give the wheel to the canvas
-  };
-  stage.addEventListener("focusin", () => capture(true));
-  stage.addEventListener("focusout", () => capture(false));
+  stage.addEventListener("focusin", () => captureWheel(stage, true));
+  stage.addEventListener("focusout", () => captureWheel(stage, false));
   stage.addEventListener("focus", () => marker.showCross(!press && stage.matches(":focus-visible")));
   stage.addEventListener("blur", () => marker.showCross(false));
 }

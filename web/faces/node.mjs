@@ -1,12 +1,12 @@
 /** Marking on the node Faces From Points, in the classic canvas and in Nodes 2.0. */
 
 import { button, h } from "../dom.mjs";
+import { addTo, afterRuns, keyOf } from "../node_widget.mjs";
 import { Marker } from "./marker.mjs";
 import { digest, origin } from "./upstream.mjs";
 
 const NODE = "RestoreFlowFacesFromPoints";
-const LEAST = 300; // points of height
-const SIZE = [420, 540];
+const WIDGET = { name: "photo", type: "RESTOREFLOW_FACE_POINTS", least: 300, size: [420, 540] };
 const TEXT = 70; // points of height beyond which the text leaves the room to the photo
 const REFRESH = 250; // ms
 const NOTHING = { photos: [], size: [], found: [] };
@@ -38,26 +38,14 @@ export class FacePoints {
     const marker = new Marker(model, () => enlarge(model));
     this.#markers.set(node, { model, marker });
     this.#models.add(model);
-    marker.element.classList.add("widget-expands"); // how Nodes 2.0 of ComfyUI 0.3.75 grow
-    marker.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false });
     text.options.getMaxHeight = () => TEXT;
     const changed = text.callback;
     text.callback = (...values) => {
       model.noted();
       return changed?.apply(text, values);
     };
-    const widget = node.addDOMWidget("photo", "RESTOREFLOW_FACE_POINTS", marker.element, {
-      getMinHeight: () => LEAST,
-      hideOnZoom: false,
-      serialize: false, // nothing in the prompt
-    });
-    widget.serialize = false; // nothing in the workflow's file
-    node.setSize(SIZE.map((side, axis) => Math.max(side, node.size[axis])));
-    const executed = node.onExecuted;
-    node.onExecuted = (output) => {
-      executed?.call(node, output);
-      this.#remembered.set(this.#key(node), model.ran(output));
-    };
+    addTo(node, this.app, marker.element, WIDGET);
+    afterRuns(node, (output) => this.#remembered.set(keyOf(node), model.ran(output)));
     // Typing, Undo, another file in Load Image, a wire: neither front end tells of all of them.
     const timer = setInterval(() => marker.element.isConnected && marker.refresh(), REFRESH);
     const removed = node.onRemoved;
@@ -71,19 +59,8 @@ export class FacePoints {
 
   /** The photo of a node that was there before: of another workflow's tab, or undone. */
   loaded(node) {
-    const run = this.#remembered.get(this.#key(node));
+    const run = this.#remembered.get(keyOf(node));
     if (run) this.#markers.get(node)?.model.remember(run);
-  }
-
-  /** A wheel that the photo left alone zooms the canvas; Nodes 2.0 see to that by themselves. */
-  #passOn(event) {
-    if (window.LiteGraph.vueNodesMode) return;
-    event.preventDefault();
-    this.app.canvas.processMouseWheel(event);
-  }
-
-  #key(node) {
-    return `${node.graph?.id} ${node.id}`;
   }
 }
 
