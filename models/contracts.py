@@ -135,6 +135,8 @@ class Flow(Part):
     condition_channels: int = 0
     noise_std: float | None = None
     """Std of the source noise; None where the weights cannot tell."""
+    source_mean: float = 0.0
+    """Mean of the source where that is noise: 0.5 for a flow at home in [-1, 1]."""
     steps: int = 25
     """The checkpoint's own number of steps."""
     start: float = 0.0

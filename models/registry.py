@@ -10,7 +10,7 @@ from . import onnx
 from .checkpoint import EXTENSIONS as CHECKPOINTS
 from .checkpoint import Checkpoint, WeightsError, read
 from .contracts import Part
-from .families import demo, elir, latent_pmrf, pmrf, restorer, taesd, yunet
+from .families import demo, elir, flow_map, latent_pmrf, pmrf, restorer, taesd, yunet
 
 POSTERIOR_MEAN = "posterior mean"
 FLOW = "flow"
@@ -54,6 +54,7 @@ FAMILIES = (
             FLOW: (elir.has_flow, elir.load_flow),
         },
     ),
+    Family("flow-map denoiser", {FLOW: (flow_map.has_flow, flow_map.load_flow)}),
     Family("YuNet", {DETECTOR: (yunet.has_detector, yunet.load_detector)}),
     Family("TAESD", {AUTOENCODER: (taesd.has_autoencoder, taesd.load_autoencoder)}),
     Family("image restoration (spandrel)", {POSTERIOR_MEAN: (restorer.is_one, restorer.load)}),

@@ -2,7 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..sampling import operators
+from ..sampling.operators import Degradation
+from ..sampling.presets import PRESETS
+from ..sampling.presets import preset as preset_of
 from . import host
 from .picture import Picture
 from .restore import seed_input
@@ -24,7 +26,7 @@ class LoadDegradation(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=list(operators.PRESETS),
+                    options=list(PRESETS),
                     tooltip="The degradation: the demo's, or one of the papers'.",
                 )
             ],
@@ -35,7 +37,7 @@ class LoadDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: str) -> io.NodeOutput:
-        return io.NodeOutput(operators.preset(preset))
+        return io.NodeOutput(preset_of(preset))
 
 
 class ApplyDegradation(io.ComfyNode):
@@ -51,15 +53,20 @@ class ApplyDegradation(io.ComfyNode):
             "truth. Bypassed, it passes the photo on.",
             search_aliases=["add noise", "simulate", "degrade"],
             inputs=[
-                DEGRADATION.Input("degradation", tooltip="From Load Degradation."),
+                DEGRADATION.Input("degradation", tooltip="From Load Degradation, Blur, Noise, ..."),
                 io.Image.Input("image", tooltip="The clean photo; alpha is kept."),
                 seed_input("the degradation"),
             ],
-            outputs=[io.Image.Output(display_name="degraded", tooltip="The degraded photo.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="degraded",
+                    tooltip="The degraded photo; smaller where it was scaled down.",
+                )
+            ],
         )
 
     @classmethod
     def execute(cls, degradation, image, seed) -> io.NodeOutput:
         picture = Picture.of(image)
-        known = host.expect(degradation, operators.Degradation, "Apply Degradation")
+        known = host.expect(degradation, Degradation, "Apply Degradation")
         return io.NodeOutput(picture.image(known.simulate(picture.rgb, seed)))

@@ -23,6 +23,7 @@ from ..models.contracts import PIXEL, Domain, Memory, Part, PosteriorMean
 from ..models.families import restorer
 from ..sampling.integrate import Step
 from ..sampling.pieces import Machine
+from ..sampling.plug_and_play import Iterate
 from . import weights
 from .picture import to_pillow
 
@@ -163,8 +164,25 @@ def observer(steps: int, first: Tensor, domain: Domain = PIXEL) -> Callable[[Ste
         first: [B, 3, H, W] in [0, 1], or latents [B, C, h, w] as on the wire.
         domain: what it is; latents are shown in the colours of its linear map, if it has one.
     """
-    bar = comfy.utils.ProgressBar(steps)
+    show = _shown(steps, domain)
     height, width = first.shape[-2:]
+    show(0, lambda: first)
+    return lambda step: show(step.i + 1, lambda: domain.to_wire(step.clean[..., :height, :width]))
+
+
+def follower(steps: int) -> Callable[[Iterate], None]:
+    """Show progress and live previews of a solver's passes.
+
+    Args:
+        steps: how many there will be.
+    """
+    show = _shown(steps, PIXEL)
+    return lambda done: show(done.i + 1, lambda: done.clean)
+
+
+def _shown(steps: int, domain: Domain) -> Callable[[int, Callable[[], Tensor]], None]:
+    """Shows how many steps are done and, where it is wanted and can be seen, a picture."""
+    bar = comfy.utils.ProgressBar(steps)
     visible = domain is PIXEL or domain.preview is not None
 
     def colours(wire: Tensor) -> Tensor:
@@ -177,8 +195,7 @@ def observer(steps: int, first: Tensor, domain: Domain = PIXEL) -> Callable[[Ste
         wanted = args.preview_method != LatentPreviewMethod.NoPreviews and visible
         bar.update_absolute(done, steps, _preview(colours(picture())) if wanted else None)
 
-    show(0, lambda: first)
-    return lambda step: show(step.i + 1, lambda: domain.to_wire(step.clean[..., :height, :width]))
+    return show
 
 
 def _preview(pictures: Tensor) -> tuple[str, Image.Image, int]:

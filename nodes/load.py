@@ -104,10 +104,15 @@ class LoadFlow(io.ComfyNode):
             display_name="Load Flow",
             category="RestoreFlow/load",
             description="Loads a flow: the network that carries a posterior mean to a lifelike "
-            "picture, in pixels (PMRF) or in latents (Latent-PMRF, ELIR).",
-            search_aliases=["pmrf", "elir", "latent", "rectified flow", "hdit", "load"],
+            "picture, in pixels (PMRF) or in latents (Latent-PMRF, ELIR), or a flow map.",
+            search_aliases=["pmrf", "elir", "latent", "rectified flow", "flow map", "hdit", "load"],
             inputs=[_weights(), _precision(), _ema()],
-            outputs=[FLOW.Output(display_name="flow", tooltip="For a flow sampler.")],
+            outputs=[
+                FLOW.Output(
+                    display_name="flow",
+                    tooltip="For a flow sampler; a flow map for Flow-Map Denoise or a solver.",
+                )
+            ],
         )
 
     @classmethod

@@ -41,9 +41,16 @@ class Picture:
         return cls(colour, image[..., 3:] if image.shape[-1] == 4 else None)
 
     def image(self, rgb: Tensor) -> Tensor:
-        """An IMAGE [B, H, W, C] of other colours [B, 3, H, W] and this picture's alpha."""
+        """An IMAGE [B, H, W, C] of other colours [B, 3, H, W] and this picture's alpha, enlarged
+        to their size."""
         colour = rgb.movedim(1, -1).to(mm.intermediate_device())
-        return colour if self.alpha is None else torch.cat([colour, self.alpha.to(colour)], dim=-1)
+        if self.alpha is None:
+            return colour
+        alpha = self.alpha.to(colour)
+        if alpha.shape[1:3] != colour.shape[1:3]:
+            alpha = F.interpolate(alpha.movedim(-1, 1), rgb.shape[-2:], mode="bilinear")
+            alpha = alpha.movedim(1, -1)
+        return torch.cat([colour, alpha], dim=-1)
 
     def repeated(self, times: int) -> "Picture":
         """The whole batch so many times, for as many versions of it."""

@@ -4,7 +4,6 @@ Order, kernels and ranges are those of its training and test data. The order in 
 numbers are drawn is frozen: changing it would change every saved workflow's picture.
 """
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .noise import DEGRADING, gaussian, generator
-from .tiling import pad_to
+from .blur import mirrored
+from .downscale import Downscale
+from .jpeg import compressed
+from .noise import DEGRADING, generator
+from .pointwise import GREYS, Greying, Masking, kept_pixels
 
 KERNEL = 41
 """Side of the blind-face blur kernel."""
@@ -31,111 +33,61 @@ def _each(x: Tensor, seed: int, degrade: Callable[[Tensor, torch.Generator], Ten
     return torch.stack(done).to(x.device)
 
 
-@dataclass(frozen=True)
-class SuperResolution:
+class SuperResolution(Downscale):
     """y = clip(up(clip(down(x)) + std * n)), as large as x (`sr_bicubic_x8_gaussian_noise_005`).
 
     Down is antialiased bicubic, up repeats every pixel, the noise lies between them: all pixels
-    of a block share one draw. A picture whose sides are no multiples of the factor is extended
-    by reflection at the bottom and right, and cropped back.
+    of a block share one draw, so the measurement is one pixel of each. A picture whose sides are no
+    multiples of the factor is extended by reflection at the bottom and right, and cropped back.
     """
 
-    name: str
-    noise_std: float = 0.05
-    factor: int = 8
-    linear: bool = True
+    alone = True
 
-    def apply(self, x: Tensor) -> Tensor:
-        """A = up after down, without clipping."""
-        return self._up(self._down(x), x)
+    def __init__(self, name: str, noise_std: float = 0.05, factor: int = 8):
+        super().__init__(name, factor)
+        self.noise_std = noise_std
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A's exact transpose."""
-        # ComfyUI runs nodes in inference mode, in which nothing can be differentiated.
-        with torch.inference_mode(False), torch.enable_grad():
-            x = torch.zeros_like(y, requires_grad=True)
-            return torch.autograd.grad(self.apply(x), x, y.clone())[0]
+    def measured(self, picture: Tensor) -> Tensor:
+        return picture[..., :: self.factor, :: self.factor]
+
+    def pictured(self, y: Tensor) -> Tensor:
+        return F.interpolate(y, scale_factor=float(self.factor), mode="nearest-exact")
+
+    def trimmed(self, x: Tensor, picture: Tensor) -> Tensor:
+        height, width = picture.shape[-2:]
+        return x[..., :height, :width]
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         def degrade(picture: Tensor, random: torch.Generator) -> Tensor:
-            small = self._down(picture[None]).clamp(0, 1)
+            height, width = picture.shape[-2:]
+            whole = self.extended(picture[None])
+            size = [side // self.factor for side in whole.shape[-2:]]
+            # Not `apply`, whose last digits differ: these pictures are frozen.
+            small = F.interpolate(whole, size, mode="bicubic", antialias=True).clamp(0, 1)
             small = small + self.noise_std * torch.randn(small.shape, generator=random)
-            return self._up(small, picture)[0].clamp(0, 1)
+            return self.pictured(small)[0, :, :height, :width].clamp(0, 1)
 
         return _each(x, seed, degrade)
 
-    def _down(self, x: Tensor) -> Tensor:
-        x = pad_to(x, self.factor)
-        size = (x.shape[-2] // self.factor, x.shape[-1] // self.factor)
-        return F.interpolate(x, size, mode="bicubic", align_corners=False, antialias=True)
 
-    def _up(self, small: Tensor, like: Tensor) -> Tensor:
-        y = F.interpolate(small, scale_factor=float(self.factor), mode="nearest-exact")
-        return y[..., : like.shape[-2], : like.shape[-1]]
-
-
-@dataclass(frozen=True)
-class Colorization:
+class Colorization(Greying):
     """y = clip(mean(r, g, b) + std * n), repeated (`colorization_gaussian_noise_025`).
 
     The mean is the plain one, not luma. The paper's y has one channel; an IMAGE has three, so the
     one grey picture with its one noise is repeated, and its mean is what a one-channel flow takes.
     """
 
-    name: str
-    noise_std: float = 0.25
-    linear: bool = True
-
-    def apply(self, x: Tensor) -> Tensor:
-        """A = the projection onto grey pictures."""
-        return _grey(x).expand_as(x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A's adjoint, A itself."""
-        return self.apply(y)
-
-    def prox(self, z: Tensor, y: Tensor, weight: float) -> Tensor:
-        """argmin over x of |A x - y|^2 * weight + |x - z|^2, over all three channels."""
-        return z + weight / (1 + weight) * self.apply(y - z)
+    def __init__(self, name: str, noise_std: float = 0.25):
+        super().__init__(name, GREYS["mean"])
+        self.noise_std = noise_std
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         def degrade(picture: Tensor, random: torch.Generator) -> Tensor:
-            grey = _grey(picture)
+            grey = picture.mean(0, keepdim=True)
             noise = torch.randn(grey.shape, generator=random)
             return (grey + self.noise_std * noise).clamp(0, 1).repeat(3, 1, 1)
 
         return _each(x, seed, degrade)
-
-
-def _grey(x: Tensor) -> Tensor:
-    return x.mean(-3, keepdim=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Masking:
-    """y = clip(keep * x + std * n) with a known mask: noise also where nothing was kept."""
-
-    name: str
-    keep: Tensor
-    """1 where a pixel is kept, 0 where it is lost; [B or 1, 1, H, W]."""
-    noise_std: float
-    linear: bool = True
-
-    def apply(self, x: Tensor) -> Tensor:
-        """A = multiplication by the mask."""
-        return x * self.keep.to(x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A's adjoint, A itself."""
-        return self.apply(y)
-
-    def prox(self, z: Tensor, y: Tensor, weight: float) -> Tensor:
-        """argmin over x of |A x - y|^2 * weight + |x - z|^2."""
-        return (z + weight * self.apply(y)) / (1 + weight * self.keep.to(z))
-
-    def simulate(self, x: Tensor, seed: int) -> Tensor:
-        noise = gaussian(x.shape[1:], seed, range(len(x)), DEGRADING).to(x.device)
-        return (self.apply(x) + self.noise_std * noise).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -153,21 +105,20 @@ class Inpainting:
 
     def given(self, batch: int, height: int, width: int, seed: int) -> Masking:
         """The operator that `simulate` applies to such a batch with this seed."""
-        drawn = [self._keep(height, width, generator(seed, i, DEGRADING)) for i in range(batch)]
+        drawn = [
+            kept_pixels(height, width, self.share, generator(seed, i, DEGRADING))
+            for i in range(batch)
+        ]
         return Masking(self.name, torch.stack(drawn), self.noise_std)
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         def degrade(picture: Tensor, random: torch.Generator) -> Tensor:
             # From one generator in turn: the same seed twice would tie the noise to the mask.
-            keep = self._keep(*picture.shape[-2:], random)
+            keep = kept_pixels(*picture.shape[-2:], self.share, random)
             noise = torch.randn(picture.shape, generator=random)
             return (picture * keep + self.noise_std * noise).clamp(0, 1)
 
         return _each(x, seed, degrade)
-
-    def _keep(self, height: int, width: int, random: torch.Generator) -> Tensor:
-        lost = torch.randperm(height * width, generator=random)[: int(self.share * height * width)]
-        return torch.ones(height * width).index_fill(0, lost, 0.0).view(1, height, width)
 
 
 @dataclass(frozen=True)
@@ -220,18 +171,18 @@ class BlindFace:
     def _degrade(self, picture: Tensor, random: torch.Generator) -> Tensor:
         course = self.draw(random)
         height, width = picture.shape[-2:]
-        y = correlate(picture, gaussian_kernel(course.sigma_x, course.sigma_y, course.angle))
+        y = correlate(picture, stretched_kernel(course.sigma_x, course.sigma_y, course.angle))
         # A picture smaller than the scale shrinks to one pixel; OpenCV would refuse.
         y = resize(y, max(int(height // course.scale), 1), max(int(width // course.scale), 1))
         y = (y + course.noise_std * torch.randn(y.shape, generator=random)).clamp(0, 1)
-        y = resize(jpeg(y, course.quality), height, width)
+        y = resize(compressed(y, course.quality), height, width)
         if course.grey:
             luma = y.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
             y = (y * luma).sum(0, keepdim=True).repeat(3, 1, 1)
         return torch.round(y * 255).clamp(0, 255) / 255
 
 
-def gaussian_kernel(sigma_x: float, sigma_y: float, angle: float) -> Tensor:
+def stretched_kernel(sigma_x: float, sigma_y: float, angle: float) -> Tensor:
     """A Gaussian with axes turned by `angle` from x to y (down), [41, 41], sum 1, float64."""
     axis = torch.arange(KERNEL, dtype=torch.float64) - KERNEL // 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -244,41 +195,22 @@ def gaussian_kernel(sigma_x: float, sigma_y: float, angle: float) -> Tensor:
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
     """[C, H, W] correlated with an odd square kernel, reflected without repeating the border.
 
+    Unlike `Blur` it takes kernels larger than the picture, and its rounding is frozen.
+
     As OpenCV's filter2D, through the Fourier transform: the time of a 41x41 sum over 12
     megapixels would be minutes.
     """
     height, width = x.shape[-2:]
     margin = kernel.shape[-1] // 2
-    padded = x[..., _mirrored(height, margin)[:, None], _mirrored(width, margin)]
+    padded = x[..., mirrored(height, margin)[:, None], mirrored(width, margin)]
     size = padded.shape[-2:]
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel.to(x), s=size).conj()
     return torch.fft.irfft2(spectrum, s=size)[..., :height, :width]
 
 
-def _mirrored(length: int, margin: int) -> Tensor:
-    """Indices ..., 2, 1, 0, 1, ..., n-1, n-2, ... of an axis extended by a margin on both sides."""
-    period = max(2 * length - 2, 1)
-    position = torch.arange(-margin, length + margin) % period
-    return torch.minimum(position, period - position)
-
-
 def resize(x: Tensor, height: int, width: int) -> Tensor:
     """Bilinear between half-pixel centres, not antialiased: OpenCV's INTER_LINEAR."""
     return F.interpolate(x[None], (height, width), mode="bilinear", align_corners=False)[0]
-
-
-def jpeg(x: Tensor, quality: int) -> Tensor:
-    """[3, H, W] through a JPEG file, colour at half resolution (4:2:0) as OpenCV writes it."""
-    from PIL import Image
-
-    levels = torch.round(x.clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-    height, width, _ = levels.shape
-    file = io.BytesIO()
-    picture = Image.frombytes("RGB", (width, height), levels.numpy().tobytes())
-    picture.save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(file) as opened:
-        decoded = torch.frombuffer(bytearray(opened.tobytes()), dtype=torch.uint8)
-    return decoded.view(height, width, 3).permute(2, 0, 1).float() / 255
 
 
 PMRF_DEGRADATIONS = {

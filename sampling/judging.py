@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .metrics import PATCH, SSIM_RADIUS, mean_squared_error, patch_w2, psnr, ssim
-from .operators import Degradation
+from .operators import Degradation, Operator, unexplained
 
 LEVELS = 255
 SMALLEST = max(2 * SSIM_RADIUS + 1, PATCH)
@@ -77,17 +77,22 @@ def indicator(image: Tensor, mean: Tensor) -> Tensor:
 def residual(image: Tensor, degraded: Tensor, degradation: Degradation) -> Tensor:
     """rms(A x - y) in units of 1/255: degraded once more, how far is a picture from the photo?
 
+    Only what the photo tells counts: not the pixels that a mask hides, nor how far beyond white a
+    clipped one lies.
+
     Raises:
         ValueError: sizes differ, or the degradation has no fixed operator A.
     """
-    degraded = paired(image, degraded, ("The picture", "The degraded photo"))
-    apply = getattr(degradation, "apply", None)
-    if apply is None:
+    if not isinstance(degradation, Operator):
         raise ValueError(
             f"{degradation.name} has no fixed operator: what it does is drawn anew for each "
             "photo, so a result cannot be degraded in the same way once more."
         )
-    return distance(apply(image), degraded)
+    y = degradation.measured(degraded)
+    pixel = y.new_zeros(1).expand(degradation.domain(y.shape))
+    paired(image, degradation.trimmed(pixel, degraded), ("The picture", "The degraded photo's"))
+    whole = degradation.extended(image)
+    return LEVELS * unexplained(degradation, whole, y.expand(len(image), -1, -1, -1))
 
 
 def mean_of(name: str, values: Tensor) -> float:

@@ -9,6 +9,8 @@ SEEDS = 2**64
 SAMPLING = 0
 DEGRADING = 0x9E3779B97F4A7C15
 ENCODING = 0xC2B2AE3D27D4EB4F
+SOLVING = 0x165667B19E3779F9
+HIDING = 0xD6E8FEB86659FD93
 """Streams: a photo degraded, encoded and restored with one seed must not meet one noise twice."""
 
 

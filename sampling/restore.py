@@ -90,6 +90,11 @@ def sample(
     check_domain(flow, image)
     _check_solver(flow, solver)
     machine = machine or Machine()
+    if flow.origin == "noise" and flow.condition == "none":
+        raise ValueError(
+            f"{flow.name} is a flow map from noise, which would paint over the photo; use it in "
+            "Flow-Map Denoise or in Plug-and-Play Solver."
+        )
     if "degraded" in (flow.origin, flow.condition):
         machine.tell(f"{flow.name} works from the degraded picture; give the sampler that one.")
     own = flow.domain.to_network(image)
@@ -165,7 +170,7 @@ def start(flow: Flow, image: Tensor, noise: Tensor, source_noise: float) -> Tens
     if not 0 <= std < math.inf:
         raise ValueError(f"source_noise must be -1 (the checkpoint's) or at least 0; got {std}.")
     noise = noise.to(image.device)
-    return std * noise if flow.origin == "noise" else image + std * noise
+    return (flow.source_mean if flow.origin == "noise" else image) + std * noise
 
 
 def conditioning(flow: Flow, image: Tensor) -> list[Tensor]:

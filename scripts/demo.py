@@ -27,7 +27,7 @@ from demo_photos import TRIAL, Photo, to_pixels, to_tensor
 from PIL import Image, ImageDraw, ImageFont
 from restoreflow.jobs.workflow import Prompt, WorkflowError, to_prompt
 from restoreflow.sampling import metrics
-from restoreflow.sampling.operators import preset
+from restoreflow.sampling.presets import preset
 from setup_step import SetupError
 
 SAMPLERS = ("RestoreFlowSampleImage", "RestoreFlowSampleLatent")

@@ -14,7 +14,9 @@ from typing import Any
 import pack  # noqa: F401 - makes restoreflow importable
 import parity_dot
 import parity_elir
+import parity_flow_map
 import parity_latent_pmrf
+import parity_song_unet
 import torch
 from golden import (
     WHOLE,
@@ -260,7 +262,9 @@ KINDS: list[Kind] = [
     ),
     *parity_dot.KINDS,
     *parity_elir.KINDS,
+    *parity_flow_map.KINDS,
     *parity_latent_pmrf.KINDS,
+    *parity_song_unet.KINDS,
 ]
 
 

@@ -12,7 +12,7 @@ import pack  # noqa: F401 - makes restoreflow importable
 import workflows_faces
 from demo_photos import HELD_OUT, TRIAL, to_pixels, to_tensor
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from restoreflow.sampling.operators import preset
+from restoreflow.sampling.presets import preset
 from workflows_elir_trials import SIDE as SIDE_OF_ELIR
 from workflows_elir_trials import TRIALS
 from workflows_judging import MEASURED, TRANSPORT

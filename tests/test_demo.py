@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from demo_photos import TRIAL
 from PIL import Image
-from restoreflow.sampling.operators import preset
+from restoreflow.sampling.presets import preset
 from setup_step import SetupError
 
 CAT = next(photo for photo in TRIAL if photo.name == "cat")

@@ -1,4 +1,4 @@
-"""python training/train.py [denoiser | latent-pmrf | elir | posterior]: trains, writes the weights.
+"""python training/train.py [DEMO]: trains a demo, the denoiser by default, and writes its weights.
 
 Registers the repository as the package `restoreflow`, as the tests do, and starts the training.
 """
@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-DEMOS = ("denoiser", "latent-pmrf", "elir", "posterior")
+DEMOS = ("denoiser", "latent-pmrf", "elir", "posterior", "flow-map")
 
 pack = ModuleType("restoreflow")
 pack.__path__ = [str(Path(__file__).resolve().parents[1])]

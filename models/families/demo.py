@@ -1,8 +1,9 @@
 """RestoreFlow's own demo weights: a small denoiser trained on procedural pictures (`training/`).
 
 One file holds both networks, `mean.*` (a NAFNet) and `flow.*` (a FlowUNet), and its training
-record as metadata. A flow from noise, which sees the degraded picture beside its state, has a file
-of its own: the demo is compared with it.
+record as metadata. Flows from noise have files of their own: a flow map of two times, a prior for
+known degradations, and one that sees the degraded picture beside its state, with which the demo is
+compared.
 """
 
 import torch
@@ -63,6 +64,8 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
         condition=record.get("condition", "degraded" if condition_channels else "none"),
         condition_channels=condition_channels,
         noise_std=record.get("noise_std"),
+        source_mean=record.get("source_mean", 0.0),
+        times=record.get("times", "velocity"),
         steps=record.get("steps", 25),
     )
 

@@ -27,6 +27,9 @@ PASSES_ON = {
     "RestoreFlowApplyTransport": "latent",
     "RestoreFlowApplyTransportImage": "image",
     "RestoreFlowSaveTransport": "transport",
+    "RestoreFlowChainDegradations": "first",
+    "RestoreFlowFlowMapDenoise": "image",
+    "RestoreFlowPlugAndPlay": "image",
 }
 """What a bypassed node passes through: the first input of its output's type."""
 
@@ -71,6 +74,16 @@ def test_ids_are_frozen(schemas):
         "RestoreFlowApplyTransportImage",
         "RestoreFlowSaveTransport",
         "RestoreFlowLoadTransport",
+        "RestoreFlowBlur",
+        "RestoreFlowDownscale",
+        "RestoreFlowMask",
+        "RestoreFlowColorize",
+        "RestoreFlowClip",
+        "RestoreFlowJPEG",
+        "RestoreFlowNoise",
+        "RestoreFlowChainDegradations",
+        "RestoreFlowFlowMapDenoise",
+        "RestoreFlowPlugAndPlay",
     ]
 
 
@@ -139,6 +152,21 @@ def test_inputs_are_frozen_and_only_appended(schemas):
     assert inputs["RestoreFlowPickSample"][:8] == [
         *("samples", "rule", "index", "posterior_mean", "degraded", "degradation", "photo"),
         "label",
+    ]
+    assert inputs["RestoreFlowBlur"][:5] == ["kind", "size", "angle", "kernel", "border"]
+    assert inputs["RestoreFlowDownscale"][:2] == ["factor", "method"]
+    assert inputs["RestoreFlowMask"][:3] == ["share", "seed", "mask"]
+    assert inputs["RestoreFlowColorize"][:1] == ["grey"]
+    assert inputs["RestoreFlowClip"][:1] == ["gain"]
+    assert inputs["RestoreFlowJPEG"][:2] == ["quality", "subsampling"]
+    assert inputs["RestoreFlowNoise"][:1] == ["level"]
+    assert inputs["RestoreFlowChainDegradations"][:4] == ["first", "second", "third", "fourth"]
+    assert inputs["RestoreFlowFlowMapDenoise"][:6] == [
+        *("flow", "image", "noise_level", "lookahead", "mode", "tile"),
+    ]
+    assert inputs["RestoreFlowPlugAndPlay"][:10] == [
+        *("flow", "degradation", "image", "seed", "steps", "lookahead", "draws", "data_step"),
+        *("start", "tile"),
     ]
 
 

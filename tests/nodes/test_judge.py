@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from restoreflow.sampling.operators import PRESETS
+from restoreflow.sampling.presets import PRESETS
 
 NOISE = PRESETS["Noise 25/255 (demo)"]
 
@@ -77,7 +77,7 @@ def test_the_indicator_and_the_residual(judge):
 def test_what_explains_the_photo_leaves_nothing(judge):
     picture = image(1, 64, 64)
     known = PRESETS["Downscale 8 and noise 0.05 (PMRF super-resolution)"]
-    photo = known.apply(picture.movedim(-1, 1)).movedim(1, -1)
+    photo = known.pictured(known.apply(picture.movedim(-1, 1))).movedim(1, -1)
     assert judge(picture, degraded=photo, degradation=known).args[1] < 1e-4
     blind = PRESETS["Blur, noise and JPEG (PMRF blind face)"]
     with pytest.raises(ValueError, match="no fixed operator"):

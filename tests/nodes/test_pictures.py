@@ -4,7 +4,7 @@ import pytest
 import torch
 from restoreflow.models.contracts import Flow
 from restoreflow.models.networks.flow_unet import FlowUNet
-from restoreflow.sampling.operators import PRESETS
+from restoreflow.sampling.presets import PRESETS
 
 
 @pytest.fixture

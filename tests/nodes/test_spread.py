@@ -4,7 +4,7 @@ import pytest
 import torch
 from restoreflow.models.contracts import Flow
 from restoreflow.sampling.noise import gaussian
-from restoreflow.sampling.operators import PRESETS
+from restoreflow.sampling.presets import PRESETS
 from restoreflow.sampling.spread import seed_of
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from restoreflow.sampling import picking
 from restoreflow.sampling.colours import HEAT, heat
-from restoreflow.sampling.operators import GaussianNoise, preset
+from restoreflow.sampling.operators import GaussianNoise
+from restoreflow.sampling.presets import preset
 
 MEAN = torch.full((2, 3, 12, 12), 0.5)
 OFFSETS = torch.tensor([[4.0, -1.0], [-2.0, 6.0], [3.0, 3.0]]) / 255
