@@ -20,7 +20,7 @@ FOLDER = "restoreflow"
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
 DEMO = "demo-denoise-25.safetensors"
 LATENT_DEMO = "demo-latent-pmrf-25.safetensors"
-DEMOS = (DEMO, LATENT_DEMO, "demo-elir-25.safetensors")
+DEMOS = (DEMO, LATENT_DEMO, "demo-elir-25.safetensors", "demo-flow-map.safetensors")
 PRECISIONS = {
     "auto": None,
     "float32": torch.float32,

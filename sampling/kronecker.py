@@ -8,11 +8,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .operators import Operator
+
+T = TypeVar("T")
 
 AXES = (-2, -1)
 SIZES = 4
@@ -24,7 +27,7 @@ class Kronecker(Operator):
 
     def __init__(self, name: str):
         self.name = name
-        self._rows = lru_cache(maxsize=SIZES)(self.rows)
+        self._factor = lru_cache(maxsize=SIZES)(self._factor)
         self._spectrum = lru_cache(maxsize=SIZES)(self._spectrum)
 
     @abstractmethod
@@ -37,11 +40,11 @@ class Kronecker(Operator):
         """
 
     def apply(self, x: Tensor) -> Tensor:
-        tall, wide = self._factors(x, x.shape)
+        tall, wide = self._both(self._factor, x, x.shape)
         return tall @ x @ wide.mT
 
     def adjoint(self, y: Tensor) -> Tensor:
-        tall, wide = self._factors(y, self.domain(y.shape))
+        tall, wide = self._both(self._factor, y, self.domain(y.shape))
         return tall.mT @ y @ wide
 
     def domain(self, shape: torch.Size) -> torch.Size:
@@ -57,26 +60,34 @@ class Kronecker(Operator):
         return self.adjoint(self._inverted(y, lambda power: 1 / power))
 
     def norm(self, like: Tensor) -> float:
-        tall, wide = (self._spectrum(like.shape[axis], axis)[0].amax() for axis in AXES)
+        tall, wide = (powers.amax() for powers, _ in self._both(self._spectrum, like, like.shape))
         return (tall * wide).sqrt().item()
 
     def _inverted(self, y: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """A function of A A^T, applied to y."""
-        shape = self.domain(y.shape)
-        (tall, rows), (wide, columns) = (self._spectrum(shape[axis], axis) for axis in AXES)
-        rows, columns, power = (x.to(y) for x in (rows, columns, tall[:, None] * wide))
-        return rows @ (function(power) * (rows.mT @ y @ columns)) @ columns.mT
+        both = self._both(self._spectrum, y, self.domain(y.shape))
+        (tall, rows), (wide, columns) = both
+        changed = function(tall[:, None] * wide) * (rows.mT @ y @ columns)
+        return rows @ changed @ columns.mT
 
-    def _factors(self, like: Tensor, shape: torch.Size) -> list[Tensor]:
-        """R_h and R_w for clean pictures of this shape."""
-        # Copied: autograd takes no tensor that inference mode made.
-        return [self._rows(shape[axis], axis).to(like, copy=True) for axis in AXES]
+    def _both(self, made: Callable[..., T], like: Tensor, shape: torch.Size) -> list[T]:
+        """Something of each axis, for clean pictures of this shape."""
+        return [made(shape[axis], axis, like.dtype, like.device) for axis in AXES]
 
-    def _spectrum(self, length: int, axis: int) -> tuple[Tensor, Tensor]:
-        """Eigenvalues, not below rounding, and eigenvectors of R R^T, float64."""
-        rows = self._rows(length, axis)
+    @torch.inference_mode(False)  # autograd takes none that inference mode made
+    def _factor(self, length: int, axis: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """R_h or R_w."""
+        return self.rows(length, axis).to(device, dtype)
+
+    @torch.inference_mode(False)
+    def _spectrum(
+        self, length: int, axis: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, not below rounding, and eigenvectors of R R^T."""
+        rows = self.rows(length, axis)
         values, vectors = torch.linalg.eigh(rows @ rows.mT)
-        return values.clamp(min=values.max() * math.ulp(1.0)), vectors
+        values = values.clamp(min=values.max() * math.ulp(1.0))
+        return values.to(device, dtype), vectors.to(device, dtype)
 
 
 class Product(Kronecker):

@@ -14,6 +14,7 @@ import graphs
 import workflows_elir_trials
 import workflows_faces
 import workflows_judging
+import workflows_known
 import workflows_latent
 import workflows_photos
 import workflows_pixel
@@ -26,6 +27,7 @@ TEMPLATES = (
     *workflows_photos.TEMPLATES,
     *workflows_faces.TEMPLATES,
     *workflows_judging.TEMPLATES,
+    *workflows_known.TEMPLATES,
 )
 BLUEPRINTS = (*workflows_pixel.BLUEPRINTS, *workflows_latent.BLUEPRINTS)
 

@@ -42,7 +42,9 @@ GAP, MARGIN = 30, 30
 """Below nodes; between nodes and the border of their group."""
 PICTURES = {"LoadImage", "PreviewImage", "SaveImage", "RestoreFlowBeforeAfter"}
 PICTURE_HEIGHT = 420
-LIVE_PREVIEW = {"RestoreFlowSampleImage": 260, "RestoreFlowSampleLatent": 260}
+LIVE_PREVIEW = dict.fromkeys(
+    ("RestoreFlowSampleImage", "RestoreFlowSampleLatent", "RestoreFlowPlugAndPlay"), 260
+)
 """By how much a node grows while it shows how far it has come."""
 NOTE_WIDTH, LETTERS, LINE = 420, 64, 16
 """Of a note, in pixels, in letters a line, and in pixels a line."""

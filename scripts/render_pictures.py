@@ -16,6 +16,7 @@ from demo_photos import TRIAL, add_noise
 from PIL import Image, ImageDraw, ImageFont
 from render_thumbnails import caption, split
 from restoreflow.jobs.workflow import to_prompt
+from workflows_known import DEBLUR, SCRATCHES, SWEEP, UPSCALE
 from workflows_latent import ELIR_OF_DEMO, LATENT_PMRF_DEMO
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,17 @@ TEMPLATE = "restore_noisy_photo"
 WORKFLOWS = ROOT / "workflows"
 LATENT_DEMOS = {LATENT_PMRF_DEMO.template: "Latent-PMRF", ELIR_OF_DEMO.template: "ELIR"}
 """The templates that restore the same photo by way of latents, and what their pictures say."""
+
+KNOWN = {
+    DEBLUR.name: ("A known blur, undone", ("blurred", "restored")),
+    UPSCALE.name: ("Enlarged 4 times", ("small", "restored")),
+    SCRATCHES.name: ("Scratches, filled", ("scratched", "filled")),
+    SWEEP.name: ("One knob for noise", ("noisy", "lookahead 1")),
+}
+"""The templates of flow maps, and what their pictures say."""
+SCRATCHES_AT = (((0.1, 0.2), (0.9, 0.35)), ((0.25, 0.9), (0.6, 0.1)), ((0.55, 0.6), (0.95, 0.95)))
+SCRATCH = 5
+"""Width in pixels."""
 
 CAT = next(photo for photo in TRIAL if photo.name == "cat")
 PHOTO = replace(CAT, side=CAT.box[2] - CAT.box[0])  # at the file's own resolution
@@ -46,13 +58,13 @@ def restore(page: Canvas, client: Client, photo: Path) -> tuple[Image.Image, Ima
     return mean.convert("RGB"), result.convert("RGB")
 
 
-def restored(client: Client, name: str, photo: Path) -> Image.Image:
-    """What a template makes of a photo, without a canvas."""
+def restored(client: Client, name: str, photo: Path, what: str = "SaveImage") -> Image.Image:
+    """What a template makes of a photo, without a canvas: the first `what` shows it."""
     prompt = to_prompt(template(name), client.json("/object_info"))
-    kinds = {node["class_type"]: key for key, node in prompt.items()}
+    kinds = {node["class_type"]: key for key, node in reversed(prompt.items())}
     prompt[kinds["LoadImage"]]["inputs"]["image"] = client.upload(photo)
     entry = client.run(prompt, seconds=600)
-    (picture,) = client.pictures(entry, kinds["SaveImage"])
+    (picture,) = client.pictures(entry, kinds[what])
     return Image.open(io.BytesIO(picture)).convert("RGB")
 
 
@@ -62,6 +74,29 @@ def latent_thumbnails(client: Client, photo: Path) -> None:
         both = split(Image.open(photo), restored(client, name, photo))
         labels = {"l": "noisy", "r": "realism 0.5"}
         save(caption(both, title, "demo weights", labels), WORKFLOWS / f"{name}.jpg")
+
+
+def known_thumbnails(client: Client, folder: Path) -> None:
+    """Of the templates that undo what is known: before and after."""
+    clean = Image.fromarray(PHOTO.clean)
+    whole, scratched = folder / "cat.png", folder / "scratched_cat.png"
+    clean.save(whole)
+    paint = Image.new("L", clean.size, 255)
+    width, height = clean.size
+    draw = ImageDraw.Draw(paint)
+    for ends in SCRATCHES_AT:
+        draw.line([(width * x, height * y) for x, y in ends], 0, SCRATCH)
+    Image.merge("RGBA", (*clean.split(), paint)).save(scratched)
+    for name, (title, labels) in KNOWN.items():
+        photo = scratched if name == SCRATCHES.name else whole
+        after = restored(client, name, photo)
+        if name == SCRATCHES.name:
+            before = Image.composite(clean, Image.new("RGB", clean.size, "white"), paint)
+        else:
+            before = restored(client, name, photo, "PreviewImage")
+        left, right = labels
+        both = caption(split(before, after), title, "demo flow map", {"l": left, "r": right})
+        save(both, WORKFLOWS / f"{name}.jpg")
 
 
 def save(picture: Image.Image, path: Path, quality: int = 88) -> None:
@@ -125,6 +160,7 @@ def main() -> None:
                 mean, result = restore(page, client, photo)
                 picture_of_canvas(page)
             latent_thumbnails(client, photo)
+            known_thumbnails(client, Path(scratch))
     captions = ("noisy photo", "posterior mean: faithful", "restored: realism 0.5")
     sheet = before_after(dict(zip(captions, (noisy, mean, result), strict=True)))
     save(sheet, DOCS / "before_after.jpg", quality=92)

@@ -222,7 +222,7 @@ def test_a_flow_that_is_not_public_runs_once_it_is(
 
 def hasten(prompt: Prompt) -> None:
     """Few steps show as much of random networks as many."""
-    for kind in ("RestoreFlowSampleImage", "RestoreFlowSampleLatent"):
+    for kind in ("RestoreFlowSampleImage", "RestoreFlowSampleLatent", "RestoreFlowPlugAndPlay"):
         for settings in nodes(prompt, kind):
             settings["steps"] = 2
 
@@ -240,6 +240,12 @@ def check_run(prompt: Prompt, host, client: Client) -> None:
         settings["scale_by"] /= 8  # to a picture that takes no longer than the others
         larger = TIMES if prompt[settings["image"][0]]["class_type"] == UPSCALES else 1
         width, height = (round(side * larger * settings["scale_by"]) for side in of_photo)
+    if nodes(prompt, "RestoreFlowMask"):  # painted over, as the mask editor leaves a photo
+        with Image.open(host.folder / "input" / "example.png") as example:
+            painted = example.convert("RGB")
+        painted.putalpha(Image.linear_gradient("L").resize(painted.size))
+        painted.save(host.folder / "input" / "painted.png")
+        nodes(prompt, "LoadImage")[0]["image"] = "painted.png"
     for settings in nodes(prompt, "RestoreFlowJobPhoto"):
         settings["folder"] = "alone"
         (host.folder / "input" / "alone").mkdir(exist_ok=True)
