@@ -242,8 +242,8 @@ class DegradeByJPEG(io.ComfyNode):
         return _schema(
             node_id="RestoreFlowJPEG",
             display_name="JPEG (Degradation)",
-            description="Says that a photo was saved as a JPEG of a known quality: every result "
-            "that the solver gives could have been that file's original.",
+            description="Says that a photo was saved as a JPEG of a known quality: the solver "
+            "looks for a photo-like picture that, saved again, would nearly be the same file.",
             search_aliases=["jpeg", "compression", "artifacts", "blocks"],
             inputs=[
                 io.Int.Input(

@@ -13,7 +13,7 @@ from .operators import Operator
 BORDERS = ("reflect", "circular")
 SMALLEST_GAIN = 1e-6
 """Frequencies that a circular blur weakens more than that count as lost."""
-ROUNDING = 1e-9
+ROUNDING = 1e-6
 """Of a kernel's largest value, by which it may differ from a product."""
 REACH = 4
 """Of a Gaussian kernel, in std to either side."""
@@ -23,8 +23,7 @@ class Blur(Operator):
     """y = kernel * x: every point of the picture becomes the kernel's picture.
 
     Reflecting does not repeat the border's pixels. The proximal step has a closed form for circular
-    blurs, and for kernels that are products of a column and a row, such as Gaussians. For others
-    the circular one preconditions conjugate gradients.
+    blurs, and for kernels that are products of a column and a row, such as Gaussians.
     """
 
     def __init__(self, name: str, kernel: Tensor, border: str = "reflect"):
@@ -84,13 +83,11 @@ class Blur(Operator):
 
     def prox(self, z: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
         if self.border == "circular":
-            return z - self.preconditioned(weight * self.gradient(z, y), weight)
+            gains = self._gains(tuple(z.shape[-2:]), z.dtype, z.device)
+            inverse = weight / (1 + weight * gains.abs().square())
+            spectrum = torch.fft.rfft2(self.gradient(z, y)) * inverse
+            return z - torch.fft.irfft2(spectrum, s=z.shape[-2:])
         return (self.kronecker or super()).prox(z, y, weight)
-
-    def preconditioned(self, x: Tensor, weight: float | Tensor) -> Tensor:
-        gains = self._gains(tuple(x.shape[-2:]), x.dtype, x.device)
-        spectrum = torch.fft.rfft2(x) / (1 + weight * gains.abs().square())
-        return torch.fft.irfft2(spectrum, s=x.shape[-2:])
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         if self.border != "circular":
@@ -190,6 +187,8 @@ def motion_kernel(length: float, angle: float) -> Tensor:
     Raises:
         ValueError: a shorter line.
     """
+    if not math.isfinite(angle):
+        raise ValueError(f"The angle of a motion blur must be a number; got {angle}.")
     if not 1 <= length < math.inf:
         raise ValueError(f"The length of a motion blur must be at least 1 pixel; got {length}.")
     reach = math.ceil(length / 2)

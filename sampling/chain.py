@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .kronecker import Product
 from .operators import GaussianNoise, Operator
-from .pointwise import Greying, told
+from .pointwise import Greying
 
 APART = 0xD1B54A32D192ED03
 """Between the seeds of two parts: two noises of a chain are different ones."""
@@ -41,6 +41,8 @@ class Chain(Operator):
             raise ValueError("A photo loses its colour once; leave one of the two out.")
         self.parts = tuple(parts)
         self.factor = math.prod(part.factor for part in parts)
+        self._bounds: dict[torch.Size, float] = {}
+        """Of |A| by the pictures' shape, where A is not linear: every step asks for it."""
         self.name = ", ".join(part.name for part in parts)
         self.linear = all(part.linear for part in parts)
         self.mixes = any(part.mixes for part in parts)
@@ -60,9 +62,9 @@ class Chain(Operator):
                 picture = part.measured(picture)
         return picture
 
-    def told(self, y: Tensor) -> Tensor | float:
+    def seen(self, y: Tensor) -> Tensor:
         hiding = [part for i, part in enumerate(self.parts) if part.hides and self._stays(i)]
-        return told(_through(hiding, torch.ones_like(y))) if hiding else 1.0
+        return math.prod((part.seen(y) for part in hiding), start=super().seen(y))
 
     def _stays(self, i: int) -> bool:
         """Whether each pixel is still where part i left it: a blur carries what a mask hid into
@@ -79,10 +81,19 @@ class Chain(Operator):
         return reduce(lambda y, part: part.adjoint(y), reversed(self.parts), y)
 
     def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        before, last = self._split()
+        return last.residual(_through(before, x), y)
+
+    def pull(self, x: Tensor, y: Tensor) -> Tensor:
+        before, last = self._split()
+        return last.pull(_through(before, x), y)
+
+    def _split(self) -> tuple[Sequence[Operator], Operator]:
+        """The last part that is not noise, and all before it."""
         before, last = self.parts[:-1], self.parts[-1]
         while before and isinstance(last, GaussianNoise):
             before, last = before[:-1], before[-1]
-        return last.residual(_through(before, x), y)
+        return before, last
 
     def prox(self, z: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
         return self._closed.prox(z, y, weight) if self._closed else super().prox(z, y, weight)
@@ -95,11 +106,13 @@ class Chain(Operator):
             return self._closed.norm(like)
         if self.linear:
             return super().norm(like)
-        bound = 1.0
-        for part in self.parts:
-            bound *= part.norm(like)
-            like = part.apply(like)
-        return bound
+        if like.shape not in self._bounds:
+            bound, x = 1.0, like
+            for part in self.parts:
+                bound *= part.norm(x)
+                x = part.apply(x)
+            self._bounds[like.shape] = bound
+        return self._bounds[like.shape]
 
     def draw(self, x: Tensor, seed: int) -> Tensor:
         for i, part in enumerate(self.parts):

@@ -18,6 +18,8 @@ from .operators import Operator
 BLOCK = 8
 GREY = 128 / 255
 """What JPEG takes off the luma."""
+INNER = 0.4
+"""The share of each cell in which a restored coefficient comes to lie."""
 SUBSAMPLING = {"4:2:0": 2, "4:4:4": 1}
 """Name -> how much smaller colour is stored."""
 TO_YCC = (
@@ -87,17 +89,24 @@ class JPEG(Operator):
     def residual(self, x: Tensor, y: Tensor) -> Tensor:
         """How far the coefficients of x lie outside the cells of y's; [B, n, 1, 1].
 
-        Of pixels that are in no whole block, the plain difference.
+        Pixels that are in no whole block may differ by half of the luma's coarsest mean.
         """
+        return self._outside(x, y, 1.0)
+
+    def pull(self, x: Tensor, y: Tensor) -> Tensor:
+        """Towards the inner part of the cells: what lies on their walls would be coded anew."""
+        return self._outside(x, y, INNER)
+
+    def _outside(self, x: Tensor, y: Tensor, share: float) -> Tensor:
+        """Beyond so much of each cell."""
         left = []
         both = zip(self.coefficients(x), self.coefficients(y), self.tables, strict=False)
         for ours, theirs, table in both:
             step = table.to(x, copy=True)
-            apart = ours - (theirs / step).round() * step
-            left.append(apart - torch.minimum(torch.maximum(apart, -step / 2), step / 2))
+            left.append(beyond(ours - (theirs / step).round() * step, share * step / 2))
         height, width = self.whole_blocks(x).shape[-2:] if left else (0, 0)
-        difference = x - y
-        left += [difference[..., height:, :], difference[..., :height, width:]]
+        apart = beyond(x - y, share * self.tables[0][0, 0].to(x, copy=True) / 2)
+        left += [apart[..., height:, :], apart[..., :height, width:]]
         return torch.cat([one.flatten(1) for one in left], dim=1)[..., None, None]
 
     def norm(self, like: Tensor) -> float:
@@ -135,6 +144,11 @@ class JPEG(Operator):
         with Image.open(file) as opened:
             luma, colour = (torch.tensor(opened.quantization[i]).view(8, 8) for i in (0, 1))
         return luma.double() / 255, colour.double() / 255, colour.double() / 255
+
+
+def beyond(x: Tensor, half: Tensor) -> Tensor:
+    """By how much x leaves [-half, half]."""
+    return x - torch.minimum(torch.maximum(x, -half), half)
 
 
 def cosines(like: Tensor) -> Tensor:

@@ -116,10 +116,12 @@ def denoised(
     check_prior(flow)
     check_lookahead(lookahead)
     if noise_std is not None and not 0 <= noise_std <= LOUDEST:
-        raise ValueError(f"The noise's std must lie in 0..{LOUDEST:g}; got {noise_std}.")
+        most, got = (255 * std for std in (LOUDEST, noise_std))
+        raise ValueError(f"The noise level must lie in 0..{most:g} of 255; got {got:g}.")
     stds = estimated_noise(photo) if noise_std is None else photo.new_full([len(photo)], noise_std)
-    stds = stds.clamp(min=ROUNDING)
-    field = prior(flow, photo, machine or Machine(), tile, observe)
+    stds, machine = stds.clamp(min=ROUNDING), machine or Machine()
+    calls(flow, lookahead, machine)
+    field = prior(flow, photo, machine, tile, observe)
     results = []
     # Photos of equal noise share their calls; a network takes one time a call.
     for std, count in zip(*torch.unique_consecutive(stds, return_counts=True), strict=True):
@@ -137,10 +139,8 @@ def prior(
     tile: int = 0,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> Field:
-    """A flow map's mean velocity for states like this [B, C, H, W], in tiles where need be.
-
-    A plain velocity's is integrated, and the person who waits is told.
-    """
+    """A flow map's mean velocity for states like this [B, C, H, W], in tiles where need be; a plain
+    velocity's is integrated."""
     height, width = like.shape[-2:]
     padded = pad_to(like[:, :1], flow.multiple, flow.minimum)
     pieces = Pieces(flow, (len(like), *padded.shape[-2:]), machine, tile, observe)
@@ -149,12 +149,21 @@ def prior(
         whole = pad_to(x, flow.multiple, flow.minimum)
         return pieces(lambda x: flow.velocity(x, s, t), whole)[..., :height, :width]
 
-    if flow.times == "two-time":
-        return field
+    return field if flow.times == "two-time" else mean_velocity(field)
+
+
+def calls(flow: Flow, lookahead: float, machine: Machine) -> int:
+    """How often a flow is called for one denoised picture; many calls are told.
+
+    Args:
+        machine: what tells the person who waits.
+    """
+    if flow.times == "two-time" or lookahead == 0:
+        return 1
     machine.tell(
         f"{flow.name} knows one time only: each lookahead is integrated in {2 * SUBSTEPS} calls."
     )
-    return mean_velocity(field)
+    return 2 * SUBSTEPS
 
 
 def check_prior(flow: Flow) -> None:

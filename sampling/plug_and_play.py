@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..models.contracts import Flow
-from .lookahead import check_lookahead, check_prior, denoise, prior, uncertainty
+from .lookahead import calls, check_lookahead, check_prior, denoise, prior, uncertainty
 from .noise import SOLVING, generator
 from .operators import ROUNDING, Operator, estimated_noise, unexplained
 from .pieces import Machine
@@ -56,7 +56,7 @@ class Solution(NamedTuple):
     noise_std: Tensor
     """[B]: of the noise that was reckoned with."""
     evaluations: int
-    """Calls of the denoiser for each picture: steps times draws."""
+    """Calls of the flow for each picture: steps times draws for a flow map."""
 
 
 def solve(
@@ -101,7 +101,10 @@ def solve(
     noise_std = _noise_std(operator, photo)
     y = operator.measured(photo)
     x = torch.full(operator.domain(y.shape), flow.source_mean, dtype=photo.dtype)
-    prior_of = prior(flow, x, machine or Machine(), tile)
+    operator.residual(x, y)  # tells at once, not after the last step, what does not fit
+    machine = machine or Machine()
+    each = draws * calls(flow, lookahead, machine)
+    prior_of = prior(flow, x, machine, tile)
     where = flow.device if x.shape[-1] * x.shape[-2] <= LARGEST_ON_DEVICE else photo.device
     x, y, variance = x.to(where), y.to(where), noise_std.square().to(where).view(-1, 1, 1, 1)
 
@@ -115,7 +118,7 @@ def solve(
     if data_step == PROX:
         move = prox
     else:
-        length, move = operator.norm(x), descend
+        length, move = operator.norm(x) or 1.0, descend
     random = [generator(seed, i, SOLVING) for i in range(len(x))]
 
     def source() -> Tensor:
@@ -135,7 +138,7 @@ def solve(
         observe(done)
     picture = checked(operator.trimmed(done.clean, photo).to(photo.device), flow).clamp(0, 1)
     left = unexplained(operator, done.clean.clamp(0, 1), y)
-    return Solution(picture, left, noise_std, (done.i + 1) * draws)
+    return Solution(picture, left, noise_std, (done.i + 1) * each)
 
 
 def iterate(
@@ -170,7 +173,11 @@ def iterate(
 def _noise_std(operator: Operator, photo: Tensor) -> Tensor:
     """[B]: what the operator says, or an estimate; never less than a file's rounding."""
     std = operator.noise_std
-    stds = estimated_noise(photo) if std is None else photo.new_full([len(photo)], std)
+    if std is None:
+        y = operator.measured(photo)
+        stds = estimated_noise(y, operator.seen(y))
+    else:
+        stds = photo.new_full([len(photo)], std)
     return stds.clamp(min=ROUNDING)
 
 

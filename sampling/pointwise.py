@@ -45,8 +45,8 @@ class Masking(Operator):
     def norm(self, like: Tensor) -> float:
         return self.keep.max().item()
 
-    def told(self, y: Tensor) -> Tensor:
-        return told(self.apply(torch.ones_like(y)))
+    def seen(self, y: Tensor) -> Tensor:
+        return self.kept(y)
 
     def kept(self, x: Tensor) -> Tensor:
         """The mask for pictures like x.
@@ -54,19 +54,17 @@ class Masking(Operator):
         Raises:
             ValueError: it is of another size or number.
         """
-        sizes = [tuple(tensor.shape[-2:]) for tensor in (x, self.keep)]
-        if sizes[0] != sizes[1] or len(self.keep) not in (1, len(x)):
-            (height, width), (tall, wide) = sizes
+        (height, width), (tall, wide) = (tensor.shape[-2:] for tensor in (x, self.keep))
+        if (height, width) != (tall, wide):
             raise ValueError(
-                f"{self.name}: the mask is {wide} x {tall} ({len(self.keep)} of them) and the "
-                f"picture {width} x {height} ({len(x)}); give one of the picture's size."
+                f"{self.name}: the mask is {wide} x {tall} and the picture {width} x {height}; "
+                "give one of the picture's size."
+            )
+        if len(self.keep) not in (1, len(x)):
+            raise ValueError(
+                f"{self.name}: give one mask, or one a picture; got {len(self.keep)} for {len(x)}."
             )
         return self.keep.to(x, copy=True)  # autograd takes none that inference mode made
-
-
-def told(kept: Tensor) -> Tensor:
-    """The share of a picture of ones that masks have left, [B], that of one pixel at least."""
-    return kept.mean((1, 2, 3)).clamp(min=1 / kept[0].numel())
 
 
 def masking(name: str, mask: Tensor) -> Masking:
@@ -75,6 +73,8 @@ def masking(name: str, mask: Tensor) -> Masking:
     Raises:
         ValueError: none is.
     """
+    if not mask.isfinite().all():
+        raise ValueError(f"{name} holds values that are not numbers (NaN or infinite).")
     if not (mask > TOUCHED).any():
         raise ValueError(f"{name}: nothing is painted; paint over what is lost.")
     return Masking(name, (mask <= TOUCHED).float())
@@ -104,8 +104,8 @@ class RandomMasking(Operator):
     def measured(self, picture: Tensor) -> Tensor:
         return self.apply(picture)
 
-    def told(self, y: Tensor) -> Tensor:
-        return self.given(y).told(y)
+    def seen(self, y: Tensor) -> Tensor:
+        return self.given(y).kept(y)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.apply(y)
@@ -210,6 +210,10 @@ class Clipping(Operator):
         apart = self.gain * x - y
         apart = torch.where(y >= WHITE, apart.clamp(max=0), apart)
         return torch.where(y <= 1 - WHITE, apart.clamp(min=0), apart)
+
+    def prox(self, z: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
+        solved = (z + weight * self.gain * y) / (1 + weight * self.gain**2)
+        return torch.where(self.residual(z, y) == 0, z, solved)
 
     def norm(self, like: Tensor) -> float:
         return self.gain

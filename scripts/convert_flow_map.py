@@ -151,7 +151,7 @@ def convert(path: Path) -> Checkpoint:
             for name, tensor in tensors(network)
             if name.startswith(flow_map.PREFIX) and name not in flow_map.UNUSED
         }
-    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+    except (AttributeError, KeyError, MemoryError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path.name} holds a damaged {NETWORK} ({error}).") from error
     record = {
         "clock": flow_map.CLOCK,

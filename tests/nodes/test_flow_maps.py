@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from demo_photos import TRIAL, to_tensor
 from restoreflow.sampling.judging import mean_of
 from restoreflow.sampling.operators import Operator
 from restoreflow.sampling.presets import PRESETS
@@ -98,6 +99,62 @@ def test_the_photo_is_explained(nodes, degradations, solve):
     assert residual == pytest.approx(mean_of("residual", judged), rel=1e-3)
     assert ratio == pytest.approx(residual / 8, rel=1e-6)
     assert 0.5 < ratio < 1.5
+
+
+def test_a_picture_of_a_kernel_is_as_good_as_the_kernel(nodes, solve):
+    """No product in single precision, and none at all once rounded to a file's 8 bits."""
+    photo, make = smooth(height=64, width=64), nodes.operators.DegradeByBlur.execute
+    known = make("gaussian", 1.2, 0.0).args[0]
+    (degraded,) = nodes.degrade.ApplyDegradation.execute(known, photo, 0).args
+    expected = solve(known, degraded, steps=10)
+    light = known.kernel.float() / known.kernel.max()
+    for drawn in (light, (255 * light).round() / 255):
+        kernel = drawn[None, ..., None].float().expand(-1, -1, -1, 3)
+        told = make("gaussian", 9.0, 0.0, kernel=kernel).args[0]
+        restored, _, ratio = solve(told, degraded, steps=10)
+        assert (restored - expected[0]).abs().max() < 0.03
+        assert ratio < 2
+
+
+def test_a_motion_without_noise_is_undone_alone_and_in_a_batch(nodes, solve):
+    stripes = torch.sign(torch.sin(torch.arange(64) / 2)).view(1, 1, 64, 1)
+    photos = (smooth(2, 64, 64) + 0.1 * stripes).clamp(0, 1)
+    known = nodes.operators.DegradeByBlur.execute("motion", 9.0, 45.0).args[0]
+    (degraded,) = nodes.degrade.ApplyDegradation.execute(known, photos, 0).args
+    together = solve(known, degraded, steps=20, lookahead=0.0)[0]
+    before, after = ((x - photos).square().mean() for x in (degraded, together))
+    assert after < 0.1 * before
+    alone = solve(known, degraded[1:], steps=20, lookahead=0.0, seed=1)[0]
+    assert (alone[0] - together[1]).abs().max() < 0.01
+
+
+def test_what_does_not_fit_is_told_before_the_first_step(nodes, solve, monkeypatch):
+    shown = []
+    monkeypatch.setattr(nodes.host, "follower", lambda steps: shown.append)
+    large = nodes.operators.DegradeByBlur.execute("gaussian", 8.0, 0.0).args[0]
+    with pytest.raises(ValueError, match="larger than the picture"):
+        solve(large, smooth())
+    assert not shown
+
+
+def test_a_photo_of_which_all_is_lost_is_filled(nodes, solve):
+    lost = nodes.operators.DegradeByMask.execute(0.0, 0, torch.ones(1, 48, 56)).args[0]
+    for data_step in ("prox", "gradient"):
+        assert solve(lost, smooth(), data_step=data_step)[0].isfinite().all()
+
+
+def test_a_jpeg_is_bettered(nodes, solve):
+    """Its last rows, too, though they fill no whole block of colour."""
+    photo = to_tensor(TRIAL[0].clean)[..., 40:176, 40:168].movedim(1, -1)
+    jpeg = nodes.operators.DegradeByJPEG.execute(10, "4:2:0").args[0]
+    (degraded,) = nodes.degrade.ApplyDegradation.execute(jpeg, photo, 0).args
+    restored, _, ratio = solve(jpeg, degraded, steps=20, lookahead=0.0)
+    before, after = ((x - photo).square() for x in (degraded, restored))
+    assert after.mean() < 0.9 * before.mean()
+    assert after[:, 128:].mean() < before[:, 128:].mean()
+    assert ratio < 1
+    (again,) = nodes.degrade.ApplyDegradation.execute(jpeg, restored, 0).args
+    assert ((again - degraded)[:, :128].abs() > 0.5 / 255).float().mean() < 0.02
 
 
 def test_a_wrong_degradation_shows_in_the_ratio(nodes, degradations, solve):
@@ -203,7 +260,7 @@ def test_bad_degradations_are_one_sentence(nodes, make, sentence):
 
 
 def test_photos_that_do_not_fit_are_one_sentence(nodes, solve, degradations):
-    with pytest.raises(ValueError, match="the mask is 56 x 48 .* and the picture 30 x 30"):
+    with pytest.raises(ValueError, match="the mask is 56 x 48 and the picture 30 x 30"):
         solve(degradations["mask"], torch.rand(1, 30, 30, 3))
     with pytest.raises(ValueError, match="the kernel is 13 x 13 pixels, larger than the picture"):
         solve(nodes.operators.DegradeByBlur.execute("gaussian", 1.5, 0).args[0], smooth(1, 9, 40))

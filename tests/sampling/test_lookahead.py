@@ -252,9 +252,9 @@ def test_a_flow_that_is_no_prior_is_told(facts):
         ({"lookahead": -0.01}, r"lookahead must lie in 0..1; got -0.01"),
         ({"lookahead": 1.01}, r"lookahead must lie in 0..1; got 1.01"),
         ({"lookahead": math.nan}, r"lookahead must lie in 0..1; got nan"),
-        ({"noise_std": -0.1}, r"std must lie in 0..4; got -0.1"),
-        ({"noise_std": math.nan}, r"std must lie in 0..4; got nan"),
-        ({"noise_std": math.inf}, r"std must lie in 0..4; got inf"),
+        ({"noise_std": -0.1}, r"level must lie in 0..1020 of 255; got -25.5"),
+        ({"noise_std": math.nan}, r"level must lie in 0..1020 of 255; got nan"),
+        ({"noise_std": math.inf}, r"level must lie in 0..1020 of 255; got inf"),
         ({"tile": -1}, "tile must be 0"),
     ],
 )

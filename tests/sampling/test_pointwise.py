@@ -35,7 +35,7 @@ def test_a_mask_shows_what_it_keeps_and_hides_the_rest():
     lost = mask.bool().expand_as(x)
     assert torch.equal(y[~lost], x[~lost]) and not y[lost].any()
     assert torch.equal(operator.measured(x), y)
-    assert torch.allclose(operator.told(y), 1 - mask.double().mean().expand(2))
+    assert torch.equal(operator.seen(y), 1 - mask.double())
 
 
 def test_hidden_pixels_tell_nothing():
@@ -57,7 +57,7 @@ def test_each_picture_may_have_its_own_mask():
     for i in range(3):
         alone, at = masking("Mask", masks[i : i + 1]), slice(i, i + 1)
         assert torch.equal(y[at], alone.apply(x[at]))
-        assert torch.equal(operator.told(y)[at], alone.told(y[at]))
+        assert torch.equal(operator.seen(y)[at], alone.seen(y[at]))
         assert torch.equal(operator.prox(z, y, weight)[at], alone.prox(z[at], y[at], weight[at]))
     left = weight * operator.adjoint(operator.apply(operator.prox(z, y, weight)) - y)
     assert torch.allclose(left, z - operator.prox(z, y, weight), rtol=0, atol=1e-12)
@@ -67,10 +67,9 @@ def test_each_picture_may_have_its_own_mask():
 def test_a_mask_of_another_size_or_number_is_refused(shape):
     count, _, height, width = shape
     operator = Masking("Scratches", torch.ones(shape))
-    sentence = (
-        rf"Scratches: the mask is {width} x {height} \({count} of them\) and the picture 7 x 5 "
-        r"\(2\); give one of the picture's size"
-    )
+    sentence = f"Scratches: the mask is {width} x {height} and the picture 7 x 5; give one of"
+    if count == 3:
+        sentence = "Scratches: give one mask, or one a picture; got 3 for 2"
     for use in (operator.apply, operator.adjoint, lambda x: operator.prox(x, x, 1.0)):
         with pytest.raises(ValueError, match=sentence):
             use(torch.zeros(2, 3, 5, 7))
