@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 import allow
 import batch_options
+import bench_options
 import comfyui
 import environment
 from setup_step import SetupError, variables
@@ -66,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
     allow.declare(partial(commands.add_parser, "allow", help=allow.HELP))
     test = commands.add_parser("test", help="the whole test suite; takes pytest's arguments")
     test.set_defaults(script="suite.py")
+    bench = bench_options.declare(partial(commands.add_parser, "bench", help=bench_options.HELP))
+    bench.set_defaults(script="bench.py")
     parity = commands.add_parser("parity", help="compare golden files with this implementation")
     parity.add_argument("file", nargs="+", help="a golden file; its metadata says what it holds")
     parity.set_defaults(script="parity.py")
