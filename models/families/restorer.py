@@ -6,9 +6,10 @@ discriminator does not, and only the user can know which it is.
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError
 from ..contracts import PosteriorMean
@@ -80,7 +81,7 @@ def from_descriptor(descriptor, name: str) -> PosteriorMean:
 
     return PosteriorMean(
         name=f"{name} ({architecture})",
-        network=descriptor.model.eval().requires_grad_(False),
+        network=_with_masks_alike(descriptor.model).eval().requires_grad_(False),
         predict=descriptor,
         memory=memory,
         multiple=requirements.multiple_of,
@@ -89,6 +90,22 @@ def from_descriptor(descriptor, name: str) -> PosteriorMean:
         dtypes=_precisions(descriptor),
         cast_whole=True,
     )
+
+
+def _with_masks_alike(network: nn.Module) -> nn.Module:
+    """Let window attention mask in the precision of its weights, in place.
+
+    spandrel's SwinIR forms the masks of every size but the trained one in float32, which its other
+    half-precision tensors then refuse.
+    """
+    for block in network.modules():
+        if "calculate_mask" in dir(type(block)):
+            block.calculate_mask = partial(_mask, block)
+    return network
+
+
+def _mask(block: nn.Module, size: tuple[int, int]) -> Tensor:
+    return type(block).calculate_mask(block, size).to(next(block.parameters()).dtype)
 
 
 def _precisions(descriptor) -> tuple[torch.dtype, ...]:

@@ -322,3 +322,12 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"plain\.pth"):
         read(tmp_path / "plain.pth")
     assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_mean_runs_in_half_precision_at_sizes_that_were_not_trained(tmp_path, dtype):
+    path = save(tmp_path / "mean.safetensors", {"": published_mean_names(tiny_mean())})
+    exact, half = (registry.load(path, registry.POSTERIOR_MEAN) for _ in range(2))
+    half.cast(dtype)
+    x = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    assert (exact.estimate(x) - half.estimate(x)).abs().max() < 0.01
