@@ -90,6 +90,10 @@ class LoadPosteriorMean(io.ComfyNode):
         return files.check(weights)
 
     @classmethod
+    def fingerprint_inputs(cls, weights: str | None, **_) -> str:
+        return files.fingerprint(weights)
+
+    @classmethod
     def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
         return io.NodeOutput(_load(weights, registry.POSTERIOR_MEAN, precision, ema))
 
@@ -120,6 +124,10 @@ class LoadFlow(io.ComfyNode):
         return files.check(weights)
 
     @classmethod
+    def fingerprint_inputs(cls, weights: str | None, **_) -> str:
+        return files.fingerprint(weights)
+
+    @classmethod
     def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:
         return io.NodeOutput(_load(weights, registry.FLOW, precision, ema))
 
@@ -143,6 +151,10 @@ class LoadRestorationVAE(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, weights: str | None) -> bool | str:
         return files.check(weights)
+
+    @classmethod
+    def fingerprint_inputs(cls, weights: str | None, **_) -> str:
+        return files.fingerprint(weights)
 
     @classmethod
     def execute(cls, weights: str, precision: str = "auto", ema: bool = True) -> io.NodeOutput:

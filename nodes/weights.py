@@ -87,6 +87,14 @@ def check(name: str | None) -> bool | str:
     return True if there else _missing(name)
 
 
+def fingerprint(name: str | None) -> str:
+    """What changes when a weight file does; a known weight, which is verified, never does."""
+    if name is None or hub.named(name):
+        return ""
+    path = folder_paths.get_full_path(FOLDER, name.replace("\\", "/"))
+    return str(_stamp(Path(path))) if path else ""
+
+
 def _missing(name: str) -> str:
     return (
         f"There is no weight file {name}; put it into models/{FOLDER} and refresh (press R), "

@@ -34,15 +34,24 @@ def test_a_missing_file_says_where_to_put_it(weights, weights_folder, name):
         weights.load(name, registry.FLOW, "auto")
 
 
-def test_a_part_is_read_once_and_again_when_its_file_changes(weights, weights_folder):
+def test_a_part_is_read_once_and_again_when_its_file_changes(weights, nodes, weights_folder):
     path = weights_folder / "mine.safetensors"
     shutil.copy(weights.EMBEDDED / weights.DEMO, path)
     first = weights.load(path.name, registry.FLOW, "auto")
     other = weights.load(path.name, registry.POSTERIOR_MEAN, "auto")
     assert weights.load(path.name, registry.FLOW, "auto") is first
     assert weights.load(path.name, registry.POSTERIOR_MEAN, "auto") is other
+    before = nodes.load.LoadFlow.fingerprint_inputs(path.name)
+    assert nodes.load.LoadFlow.fingerprint_inputs(path.name, precision="auto") == before
     os.utime(path, ns=(1, 1))
     assert weights.load(path.name, registry.FLOW, "auto") is not first
+    assert nodes.load.LoadFlow.fingerprint_inputs(path.name) != before
+
+
+def test_a_weight_that_is_still_to_be_fetched_is_the_same_before_and_after(weights):
+    """So that a second run finds its results where the first left them."""
+    assert weights.fingerprint("pmrf-face-512.safetensors") == ""
+    assert weights.fingerprint(None) == "" == weights.fingerprint("gone.safetensors")
 
 
 def test_averaged_and_last_weights_are_two_parts(weights, nodes, weights_folder):
