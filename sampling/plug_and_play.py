@@ -100,7 +100,7 @@ def solve(
     _check(draws, data_step, start)
     noise_std = _noise_std(operator, photo)
     y = operator.measured(photo)
-    x = torch.full(operator.domain(y.shape), flow.source_mean, dtype=photo.dtype)
+    x = y.new_full(operator.domain(y.shape), flow.source_mean)
     operator.residual(x, y)  # tells at once, not after the last step, what does not fit
     machine = machine or Machine()
     each = draws * calls(flow, lookahead, machine)
