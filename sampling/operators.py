@@ -4,6 +4,7 @@ A measurement y = A(x) + std * n is [B, C, h, w] as the operator makes it: small
 where that was scaled down, of one channel where colour was lost.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -46,7 +47,7 @@ class Degradation(Protocol):
         ...
 
 
-class Operator:
+class Operator(ABC):
     """A degradation that is known exactly, so that it can be undone.
 
     Who is linear gives `apply` and, where it knows better than autograd and conjugate gradients,
@@ -71,9 +72,9 @@ class Operator:
     kronecker: "Operator | None" = None
     """Itself as a product of rows and columns, where it is one."""
 
+    @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
         """A(x) without noise and without clipping: [B, C, H, W] -> [B, C', h, w]."""
-        raise NotImplementedError
 
     def measured(self, picture: Tensor) -> Tensor:
         """The measurement that a degraded picture [B, 3, h, w] holds."""
