@@ -25,7 +25,7 @@ from .fit import Progress, Recipe, fit, step_generator
 from .networks import compiled
 from .pictures import CALM, RICH
 from .stages import drawn, pin_plan, training_record, write
-from .task import draw_crops, to_tensor
+from .task import draw_crops, spread_times, to_tensor
 
 WEIGHTS = DENOISER.with_name("demo-flow-map.safetensors")
 WIDTHS, DEPTHS = (48, 96, 128), (1, 1, 2)
@@ -70,9 +70,8 @@ class Pair(NamedTuple):
 
 
 def draw_times(count: int, generator: Generator) -> Tensor:
-    """[count] in [0, 1), one from each of `count` equal slices, then some moved late."""
-    slices = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    s = slices / count
+    """[count] in [0, 1), spread evenly, then some moved late."""
+    s = spread_times(count, generator)
     late = torch.rand(count, generator=generator) < LATE_SHARE
     return torch.where(late, LATE + (1 - LATE) * s, s)
 

@@ -64,13 +64,18 @@ def mean_loss(
     return F.mse_loss(restored.float(), clean.to(device))
 
 
+def spread_times(count: int, generator: Generator) -> Tensor:
+    """[count] in [0, 1), one from each of `count` equal slices: less variance than independent
+    draws."""
+    slices = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
+    return slices / count
+
+
 def flow_batch(clean: Tensor, mean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """State, time [B] and velocity on straight lines from mean + noise (t = 0) to clean (t = 1)."""
     batch = len(clean)
     source = mean + SOURCE_STD * torch.randn(mean.shape, generator=generator)
-    # One time from each of `batch` equal slices: less variance than independent draws.
-    t = torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)
-    t = t / batch
+    t = spread_times(batch, generator)
     return torch.lerp(source, clean, t[:, None, None, None]), t, clean - source
 
 
