@@ -120,8 +120,7 @@ def denoised(
         raise ValueError(f"The noise level must lie in 0..{most:g} of 255; got {got:g}.")
     stds = estimated_noise(photo) if noise_std is None else photo.new_full([len(photo)], noise_std)
     stds, machine = stds.clamp(min=ROUNDING), machine or Machine()
-    calls(flow, lookahead, machine)
-    field = prior(flow, photo, machine, tile, observe)
+    field = prior(flow, photo, lookahead, machine, tile, observe)
     results = []
     # Photos of equal noise share their calls; a network takes one time a call.
     for std, count in zip(*torch.unique_consecutive(stds, return_counts=True), strict=True):
@@ -135,12 +134,19 @@ def denoised(
 def prior(
     flow: Flow,
     like: Tensor,
+    lookahead: float,
     machine: Machine,
     tile: int = 0,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> Field:
-    """A flow map's mean velocity for states like this [B, C, H, W], in tiles where need be; a plain
-    velocity's is integrated."""
+    """A flow map's mean velocity for states like this [B, C, H, W], in tiles where need be.
+
+    A plain velocity's is integrated; the person who waits is told where that takes many calls.
+    """
+    if (many := calls(flow, lookahead)) > 1:
+        machine.tell(
+            f"{flow.name} knows one time only: each lookahead is integrated in {many} calls."
+        )
     height, width = like.shape[-2:]
     padded = pad_to(like[:, :1], flow.multiple, flow.minimum)
     pieces = Pieces(flow, (len(like), *padded.shape[-2:]), machine, tile, observe)
@@ -152,18 +158,9 @@ def prior(
     return field if flow.times == "two-time" else mean_velocity(field)
 
 
-def calls(flow: Flow, lookahead: float, machine: Machine) -> int:
-    """How often a flow is called for one denoised picture; many calls are told.
-
-    Args:
-        machine: what tells the person who waits.
-    """
-    if flow.times == "two-time" or lookahead == 0:
-        return 1
-    machine.tell(
-        f"{flow.name} knows one time only: each lookahead is integrated in {2 * SUBSTEPS} calls."
-    )
-    return 2 * SUBSTEPS
+def calls(flow: Flow, lookahead: float) -> int:
+    """How often a flow is called for one denoised picture."""
+    return 1 if flow.times == "two-time" or lookahead == 0 else 2 * SUBSTEPS
 
 
 def check_prior(flow: Flow) -> None:

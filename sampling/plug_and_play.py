@@ -102,9 +102,7 @@ def solve(
     y = operator.measured(photo)
     x = y.new_full(operator.domain(y.shape), flow.source_mean)
     operator.residual(x, y)  # tells at once, not after the last step, what does not fit
-    machine = machine or Machine()
-    each = draws * calls(flow, lookahead, machine)
-    prior_of = prior(flow, x, machine, tile)
+    prior_of = prior(flow, x, lookahead, machine or Machine(), tile)
     where = flow.device if x.shape[-1] * x.shape[-2] <= LARGEST_ON_DEVICE else photo.device
     x, y, variance = x.to(where), y.to(where), noise_std.square().to(where).view(-1, 1, 1, 1)
 
@@ -138,7 +136,7 @@ def solve(
         observe(done)
     picture = checked(operator.trimmed(done.clean, photo).to(photo.device), flow).clamp(0, 1)
     left = unexplained(operator, done.clean.clamp(0, 1), y)
-    return Solution(picture, left, noise_std, (done.i + 1) * each)
+    return Solution(picture, left, noise_std, (done.i + 1) * draws * calls(flow, lookahead))
 
 
 def iterate(
