@@ -172,8 +172,10 @@ class Canvas:
         self.page.wait_for_function(
             """async () => {
                 const read = () => [app.canvas.ds.scale, ...app.canvas.ds.offset].join();
-                const before = read();
+                const before = read(), frame = () => new Promise(requestAnimationFrame);
                 await new Promise(done => setTimeout(done, 300));
+                await frame();  // a busy machine draws none in 300 ms, and the view still moves
+                await frame();
                 return before === read();
             }"""
         )
