@@ -5,7 +5,7 @@ Module and parameter names are those of the published checkpoints, in their orde
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from .neighborhood import neighborhood_attention
 
 EPSILON = 1e-6
+BAND_BYTES = 8 * 2**20
+"""Of the widest tensor that a layer holds at a time on a CPU. Larger ones leave the caches, and an
+allocator hands out memory of that size anew at every call: a quarter slower in float32."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ class Mapping:
 
 def rms_normalise(x: Tensor, scale: Tensor, epsilon: float = EPSILON) -> Tensor:
     """x * scale / rms(x) over the last dimension; the factor is formed in float32 or better."""
+    mean_square = sum_of_squares(x) / x.shape[-1]
+    factor = scale.to(mean_square.dtype) * torch.rsqrt(mean_square + epsilon)
+    return x * factor.to(x.dtype)
+
+
+def sum_of_squares(x: Tensor) -> Tensor:
+    """[..., n] -> [..., 1], in float32 or better; a norm needs no copy of x in that precision."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    mean_square = x.to(dtype).square().mean(-1, keepdim=True)
-    return x * (scale.to(dtype) * torch.rsqrt(mean_square + epsilon)).to(x.dtype)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype).square()
 
 
 class RMSNorm(nn.Module):
@@ -56,15 +65,15 @@ class RMSNorm(nn.Module):
 
 
 class AdaRMSNorm(nn.Module):
-    """RMS norm whose scale follows the conditioning vector."""
+    """The scale of an RMS norm, which follows the conditioning vector."""
 
     def __init__(self, width: int, condition_width: int):
         super().__init__()
         self.linear = nn.Linear(condition_width, width, bias=False)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x [B, H, W, width], condition [B, condition_width]."""
-        return rms_normalise(x, self.linear(condition)[:, None, None, :] + 1)
+    def forward(self, condition: Tensor) -> Tensor:
+        """condition [B, condition_width] -> what `rms_normalise` scales [B, H, W, width] by."""
+        return self.linear(condition)[:, None, None, :] + 1
 
 
 class GEGLU(nn.Linear):
@@ -75,7 +84,7 @@ class GEGLU(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = super().forward(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return F.gelu(gate).mul_(value)
 
 
 class FourierFeatures(nn.Module):
@@ -179,20 +188,32 @@ def make_exact(network: nn.Module) -> None:
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate the first half of each head, pairing channel i with i + d/4; x [B, H, W, heads, d]."""
-    quarter = angles.shape[-1]
+    """Rotate the first half of each head, pairing channel i with i + d/4.
+
+    x is [B, H, W, heads, d], angles [H, W, heads, d / 4].
+    """
+    first, second, *still = x.split(angles.shape[-1], dim=-1)
     dtype = torch.promote_types(x.dtype, torch.float32)
-    first, second = x[..., :quarter].to(dtype), x[..., quarter : 2 * quarter].to(dtype)
-    cos, sin = angles.to(dtype).cos(), angles.to(dtype).sin()
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return torch.cat([turned.to(x.dtype), x[..., 2 * quarter :]], dim=-1)
+    first, second, angles = first.to(dtype), second.to(dtype), angles.to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat([*(part.to(x.dtype) for part in turned), *still], dim=-1)
 
 
 def cosine_scale(x: Tensor, scale: Tensor) -> Tensor:
-    """Unit-length heads times sqrt(scale); x [B, H, W, heads, d], scale [heads]."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    square = x.to(dtype).square().sum(-1, keepdim=True)
-    return x * (scale.to(dtype).sqrt()[:, None] * torch.rsqrt(square + EPSILON)).to(x.dtype)
+    """Unit-length heads times sqrt(scale); x [..., heads, d], scale [heads]."""
+    square = sum_of_squares(x)
+    factor = scale.to(square.dtype).sqrt()[:, None] * torch.rsqrt(square + EPSILON)
+    return x * factor.to(x.dtype)
+
+
+def bands(x: Tensor, widest: int) -> Iterator[slice]:
+    """Rows of x [B, H, W, C], as many at a time as keep a tensor of `widest` channels small."""
+    height = x.shape[1]
+    row_bytes = widest * x.element_size() * x[:, 0, :, 0].numel()
+    rows = max(1, BAND_BYTES // row_bytes) if x.device.type == "cpu" else height
+    for first in range(0, height, rows):
+        yield slice(first, first + rows)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kernel_size: int | None) -> Tensor:
@@ -222,34 +243,51 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(level.width, level.width, bias=False)
 
     def forward(self, x: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
-        qkv = self.qkv_proj(self.norm(x, condition))
-        q, k, v = rearrange(qkv, "b h w (three heads d) -> three b h w heads d", three=3,
-                            heads=self.heads)  # fmt: skip
-        angles = self.pos_emb(positions)
-        q, k = (rotate(cosine_scale(part, self.scale), angles) for part in (q, k))
-        attended = attend(q, k, v, self.kernel_size)
-        return x + self.out_proj(rearrange(attended, "b h w heads d -> b h w (heads d)"))
+        """x [B, H, W, width], positions [H, W, 2] -> [B, H, W, width], to be projected."""
+        q, k, v = (x.new_empty(*x.shape[:3], self.heads, x.shape[3] // self.heads) for _ in "qkv")
+        scale = self.norm(condition)
+        for rows in bands(x, self.qkv_proj.out_features):
+            qkv = self.qkv_proj(rms_normalise(x[:, rows], scale))
+            query, key, value = rearrange(qkv, "b h w (three heads d) -> three b h w heads d",
+                                          three=3, heads=self.heads)  # fmt: skip
+            angles = self.pos_emb(positions[rows])
+            q[:, rows] = rotate(cosine_scale(query, self.scale), angles)
+            k[:, rows] = rotate(cosine_scale(key, self.scale), angles)
+            v[:, rows] = value
+        return rearrange(attend(q, k, v, self.kernel_size), "b h w heads d -> b h w (heads d)")
 
 
 class FeedForward(nn.Module):
+    """What each token makes of itself."""
+
     def __init__(self, level: Level, condition_width: int):
         super().__init__()
         self.norm = AdaRMSNorm(level.width, condition_width)
         self.up_proj = GEGLU(level.width, level.d_ff)
         self.down_proj = nn.Linear(level.d_ff, level.width, bias=False)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return x + self.down_proj(self.up_proj(self.norm(x, condition)))
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        """x [B, H, W, width], scale as the norm makes it of the condition."""
+        return self.down_proj(self.up_proj(rms_normalise(x, scale)))
 
 
 class Layer(nn.Module):
+    """Attention, then the feed-forward network, each beside a shortcut."""
+
     def __init__(self, level: Level, condition_width: int):
         super().__init__()
         self.self_attn = SelfAttention(level, condition_width)
         self.ff = FeedForward(level, condition_width)
 
     def forward(self, x: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
-        return self.ff(self.self_attn(x, positions, condition), condition)
+        attended = self.self_attn(x, positions, condition)
+        out, scale = torch.empty_like(x), self.ff.norm(condition)
+        for rows in bands(x, self.ff.up_proj.out_features):
+            # Flat, since a product with some rows of a larger tensor copies the weights.
+            seen = self.self_attn.out_proj(attended[:, rows].flatten(0, 2)).view_as(x[:, rows])
+            seen += x[:, rows]
+            out[:, rows] = seen + self.ff(seen, scale)
+        return out
 
 
 class Fold(nn.Module):

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 TILE = 8
-STRIP_BYTES = 24 * 2**20  # gathered queries, keys and values held at a time
+STRIP_BYTES = 12 * 2**20  # gathered queries, keys and values held at a time
 
 
 class _Axis(NamedTuple):
@@ -75,8 +75,10 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) ->
 
 def _gather(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """[B, H, W, heads, d] -> [tiles, B * heads, positions, d], tiles row-major."""
-    tiles = x[:, rows][:, :, :, columns]
-    return rearrange(tiles, "b n i m j heads d -> (n m) (b heads) (i j) d")
+    tokens = rows[:, None, :, None] * x.shape[2] + columns[None, :, None, :]
+    taken = x.flatten(1, 2).index_select(1, tokens.flatten())
+    shape = dict(zip("nmij", tokens.shape, strict=True))
+    return rearrange(taken, "b (n m i j) heads d -> (n m) (b heads) (i j) d", **shape)
 
 
 def _meet(rows: _Axis, columns: _Axis) -> Tensor:
