@@ -132,7 +132,6 @@ def build(
     halves = {"encoder.": encoder, "decoder.": decoder}
     state = {half + name: tensor for half, part in halves.items() for name, tensor in part.items()}
     fill(network, state, checkpoint.name)
-    network.to(memory_format=torch.channels_last)  # a quarter faster (scripts/bench_elir.py)
     domain = domain_of(checkpoint, shape, encoder)
 
     def encoded(pictures: Tensor) -> tuple[Tensor, None]:

@@ -80,7 +80,9 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.block = nn.Sequential(
-            nn.GroupNorm(GROUPS, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
+            nn.GroupNorm(GROUPS, inputs),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,8 +102,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x [B, inputs, h, w], embedding [B, embedding] -> [B, outputs, h, w]."""
-        hidden = self.block1(x) + self.mlp(embedding)[:, :, None, None]
-        return self.block2(hidden) + self.conv2d(x)
+        hidden = self.block1(x).add_(self.mlp(embedding)[:, :, None, None])
+        return self.block2(hidden).add_(self.conv2d(x))
 
 
 class Downsample(nn.Module):

@@ -15,7 +15,7 @@ class Convolution(nn.Module):
     def __init__(self, inputs: int, outputs: int, last: bool):
         super().__init__()
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.block = nn.Sequential(convolution, *([] if last else [nn.SiLU()]))
+        self.block = nn.Sequential(convolution, *([] if last else [nn.SiLU(inplace=True)]))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, h, w] -> [B, outputs, h, w]."""

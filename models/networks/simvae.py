@@ -82,8 +82,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm_first:
-            return x + self.conv2(F.silu(self.conv1(self.norm(x))))
-        return self.norm(x + self.conv2(F.silu(self.conv1(x))))
+            return self._convolved(self.norm(x)).add_(x)
+        return self.norm(self._convolved(x).add_(x))
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        return self.conv2(F.silu(self.conv1(x), inplace=True))
 
 
 class Downsample(nn.Module):

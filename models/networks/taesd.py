@@ -21,15 +21,15 @@ class Block(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] -> the same."""
-        return F.relu(x + self.conv(x))
+        return F.relu_(self.conv(x).add_(x))
 
 
 class Encoder(nn.Module):
@@ -54,7 +54,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, channels: int, stages: int):
         super().__init__()
-        layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         for _ in range(stages):
             layers += [Block(width) for _ in range(BLOCKS)]
             layers += [
