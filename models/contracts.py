@@ -20,6 +20,32 @@ Memory = Callable[[int, int, int, torch.dtype], int]
 """(height, width, batch, dtype) -> bytes that one call needs beside the weights."""
 
 
+class Phase(NamedTuple):
+    """What one moment of a call holds, in bytes, as `scripts/measure_memory.py` shows it."""
+
+    follows: float = 0.0
+    """A pixel or latent in float32; in half precision, half of it."""
+    kept: float = 0.0
+    """A pixel or latent, whatever the precision: what is float32 in any."""
+    weights: float = 0.0
+    """Whatever the size, in float32; in half precision, half of it."""
+    fixed: float = 0.0
+    """Whatever the size and precision: what is computed in pieces of that size."""
+
+
+def most_of(*phases: Phase) -> Memory:
+    """What a call needs at the moment that holds the most."""
+
+    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
+        area, share = batch * height * width, dtype.itemsize / 4
+        return max(
+            int((phase.follows * share + phase.kept) * area + phase.weights * share + phase.fixed)
+            for phase in phases
+        )
+
+    return memory
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Domain:
     """What a network works on: pixels, or the latents of an autoencoder."""

@@ -10,15 +10,13 @@ import torch
 from torch import nn
 
 from ..checkpoint import Checkpoint, WeightsError, fill
-from ..contracts import Flow, PosteriorMean
+from ..contracts import Flow, Phase, PosteriorMean, most_of
 from ..networks.flow_unet import FlowUNet, FlowUNetShape
 from . import restorer
 
 MEAN_PREFIX = "mean."
 FLOW_PREFIX = "flow."
 CHANNELS = 3
-BYTES_PER_PIXEL_CHANNEL = 6
-"""Peak float32 activations of one call, a pixel and channel of the finest level."""
 
 
 def has_mean(checkpoint: Checkpoint) -> bool:
@@ -46,17 +44,13 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     if condition_channels:
         conditioned(network, condition_channels)
     fill(network, state, checkpoint.name, FLOW_PREFIX)
-    record = checkpoint.config.get("flow", {})
-
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        area = height * width
-        return batch * area * shape.widths[0] * BYTES_PER_PIXEL_CHANNEL * dtype.itemsize // 4
+    record, width = checkpoint.config.get("flow", {}), shape.widths[0]
 
     return Flow(
         name=f"{checkpoint.name} (RestoreFlow demo)",
         network=network.eval().requires_grad_(False),
         predict=network,
-        memory=memory,
+        memory=most_of(Phase(follows=2.6 * width, kept=1.7 * width)),
         multiple=network.multiple,
         minimum=network.multiple,
         dtypes=(torch.bfloat16, torch.float16, torch.float32),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill
-from ..contracts import Autoencoder, Domain, Flow, PosteriorMean
+from ..contracts import Autoencoder, Domain, Flow, Phase, PosteriorMean, most_of
 from ..networks.flow_unet import count_children
 from ..networks.lunet import GROUPS, LUnet, LUnetShape
 from ..networks.rrdb import RRDBNet
@@ -34,11 +34,6 @@ FACES_MIDDLE, FACES_NOISE, FACES_STEPS = 3, 0.1, 5
 BLIND_WIDTH, BLIND_NOISE = 96, 0.04
 """Blind super-resolution alone has this width."""
 STEPS = 3
-MEAN_BYTES = 13
-"""Peak float32 activations, a latent and channel of the posterior mean's widest convolution
-(profiled)."""
-FLOW_BYTES = 50
-"""The same of the flow, a latent and channel of its finest level."""
 
 
 def _prefix(checkpoint: Checkpoint, part: str) -> str | None:
@@ -133,14 +128,11 @@ def load_mean(checkpoint: Checkpoint) -> PosteriorMean:
     fill(network, state, checkpoint.name, _prefix(checkpoint, "mmse."))
     widest = network.lrm[0].RDB1.conv5.block[0].in_channels
 
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        return batch * height * width * widest * MEAN_BYTES * dtype.itemsize // 4
-
     return PosteriorMean(
         name=f"{checkpoint.name} (ELIR)",
         network=network.eval().requires_grad_(False),
         predict=network,
-        memory=memory,
+        memory=most_of(Phase(follows=5.9 * widest, kept=1.9 * widest, fixed=1.4e6)),
         domain=_domain(checkpoint),
         dtypes=(torch.bfloat16, torch.float16, torch.float32),
     )
@@ -173,14 +165,13 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     def predict(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return network(x, t)
 
-    def memory(height: int, width_px: int, batch: int, dtype: torch.dtype) -> int:
-        return batch * height * width_px * width * FLOW_BYTES * dtype.itemsize // 4
-
+    fine = Phase(follows=24 * width, kept=1.6 * width, fixed=1.7e6)
+    coarse = Phase(follows=18.2 * width, weights=440 * width**2, fixed=1.4e6)
     return Flow(
         name=f"{checkpoint.name} (ELIR)",
         network=network.eval().requires_grad_(False),
         predict=predict,
-        memory=memory,
+        memory=most_of(fine, coarse),
         domain=_domain(checkpoint),
         multiple=network.multiple,
         minimum=network.multiple,

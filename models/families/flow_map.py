@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, WeightsError, fill
-from ..contracts import PIXEL, Flow
+from ..contracts import PIXEL, Flow, Phase, most_of
 from ..networks.song_unet import SongUNet, SongUNetShape, trained_resolution
 
 PREFIX = "model."
@@ -21,8 +21,6 @@ CLOCK = "data=1"
 STEPS = 50
 SOURCE_MEAN, SOURCE_STD = 0.5, 0.5
 """Standard noise in [-1, 1], seen in [0, 1]."""
-BYTES_PER_PIXEL_CHANNEL = 56
-"""Peak float32 activations, a pixel and channel of the finest level (profiled)."""
 
 
 def has_flow(checkpoint: Checkpoint) -> bool:
@@ -38,21 +36,18 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     state = checkpoint.part(PREFIX)
     state = {name: tensor for name, tensor in state.items() if PREFIX + name not in UNUSED}
     fill(network, state, checkpoint.name, PREFIX)
-    width = network.shape.widths[0]
+    fine, coarse = network.shape.widths[0], network.shape.widths[-1]
     times = checkpoint.config.get("flow", {}).get("times", "two-time")
 
     def predict(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         # Twice as wide a range has twice the velocity.
         return network(2 * x - 1, t, t if times == "velocity" else s) / 2
 
-    def memory(height: int, width_px: int, batch: int, dtype: torch.dtype) -> int:
-        return batch * height * width_px * width * BYTES_PER_PIXEL_CHANNEL * dtype.itemsize // 4
-
     return Flow(
         name=f"{checkpoint.name} (flow-map denoiser)",
         network=network.eval().requires_grad_(False),
         predict=predict,
-        memory=memory,
+        memory=most_of(Phase(follows=47 * fine, weights=38 * coarse**2)),
         multiple=network.multiple,
         minimum=network.multiple,
         native_size=network.shape.resolution,

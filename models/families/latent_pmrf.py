@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill, fingerprint
-from ..contracts import Autoencoder, Domain, Flow
+from ..contracts import Autoencoder, Domain, Flow, Phase, most_of
 from ..networks import hdit
 from ..networks.flow_unet import count_children
 from ..networks.hdit import Level, make_exact
@@ -42,12 +42,6 @@ KERNEL_SIZE = 7
 """As PMRF's, where the container names no windows."""
 NATIVE_SIZE = 64
 """Latents a side of the 512 pixels that it is trained at: positions span the whole grid."""
-ENCODER_BYTES = 20
-"""Peak float32 activations of encoding, a pixel and channel of the finest level (profiled)."""
-DECODER_BYTES = 25
-"""The same of decoding, a pixel of the picture."""
-FLOW_BYTES = (25, 64)
-"""The same of the flow, a token: what is float32 in any precision, and what follows it."""
 
 
 def _prefix(checkpoint: Checkpoint, prefixes: Sequence[str], name: str) -> str | None:
@@ -123,18 +117,12 @@ def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
     def decoded(latents: Tensor) -> Tensor:
         return network.decode(latents) / 2 + 0.5
 
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        return batch * height * width * shape.widths[0] * ENCODER_BYTES * dtype.itemsize // 4
-
-    def decoder_memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        pixels = batch * height * width * area
-        return pixels * shape.widths[0] * DECODER_BYTES * dtype.itemsize // 4
-
+    follows = 19.9 * shape.widths[0]  # a pixel, on either way
     return Autoencoder(
         name=f"{checkpoint.name} (Sim-VAE)",
         network=network.eval().requires_grad_(False),
-        memory=memory,
-        decoder_memory=decoder_memory,
+        memory=most_of(Phase(follows=follows, kept=24)),
+        decoder_memory=most_of(Phase(follows=follows * area, kept=14 * area)),
         domain=_domain(checkpoint, shape.channels, network.factor, fingerprint(encoder)),
         multiple=FLOW_MULTIPLE * network.factor,
         dtypes=(torch.float32, torch.bfloat16),
@@ -190,11 +178,11 @@ def load_flow(checkpoint: Checkpoint) -> Flow:
     def predict(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return -network(x, (1 - t).clamp(min=SMALLEST_SIGMA))
 
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        kept, follows = FLOW_BYTES
-        tokens = batch * (height // patch) * (width // patch)
-        return tokens * levels[0].width * (kept + follows * dtype.itemsize // 4)
-
+    fine, coarse = levels[0].width / patch**2, levels[-1].width
+    memory = most_of(
+        Phase(follows=67.5 * fine, kept=0.5 * fine),
+        Phase(follows=21.5 * fine, kept=13 * fine, weights=18.6 * coarse**2),
+    )
     return Flow(
         name=f"{checkpoint.name} (Latent-PMRF)",
         network=network.eval().requires_grad_(False),

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill
-from ..contracts import Flow, PosteriorMean
+from ..contracts import Flow, Memory, Phase, PosteriorMean, most_of
 from ..networks.hdit import HDiT, Level, Mapping, make_exact
+from ..networks.neighborhood import piece_bytes
 from . import restorer
 
 FLOW_PREFIXES = ("model.", "")
@@ -26,8 +27,6 @@ STEPS = 25
 KERNEL_SIZE = 7
 NATIVE_SIZE = {2: 256, 3: 512}
 """Training size by number of levels: the controlled experiments', blind faces'."""
-BYTES_PER_TOKEN_CHANNEL = 72
-"""Peak float32 activations of a full-resolution layer, a token and channel of the first level."""
 
 
 def _flow_prefix(checkpoint: Checkpoint) -> str | None:
@@ -179,13 +178,14 @@ def _minimum(network: HDiT) -> int:
     return -(-needed // multiple) * multiple
 
 
-def _memory(network: HDiT):
-    """Peak activations: the first level's layers, where tokens are most."""
-    patch, width = network.patch_in.factor, network.patch_in.proj.out_features
+def _memory(network: HDiT) -> Memory:
+    """What a layer of the finest level holds; in small pictures, what coarser ones compute on."""
+    channels = network.patch_in.proj.out_features / network.patch_in.factor**2
 
-    def memory(height: int, width_px: int, batch: int, dtype: torch.dtype) -> int:
-        tokens = height * width_px // patch**2
-        return batch * tokens * width * BYTES_PER_TOKEN_CHANNEL * dtype.itemsize // 4
+    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
+        piece = piece_bytes(next(network.parameters()).device)
+        finest = Phase(follows=28.6 * channels, kept=1.4 * channels, fixed=2 * piece)
+        return most_of(finest, Phase(fixed=6 * piece))(height, width, batch, dtype)
 
     return memory
 

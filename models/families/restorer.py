@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError
-from ..contracts import PosteriorMean
+from ..contracts import Phase, PosteriorMean, most_of
 
 BYTES_PER_PIXEL: dict[str, Callable[[nn.Module], int]] = {
-    "NAFNet": lambda network: 38 * network.intro.out_channels,
-    "SwinIR": lambda network: 600,
+    "Compact": lambda network: 7 * network.num_feat // network.upscale**2,
+    "ESRGAN": lambda network: 8 * network.model[0].out_channels,
+    "NAFNet": lambda network: 31 * network.intro.out_channels,
+    "SwinIR": lambda network: 196 * network.embed_dim // network.upscale**2,
 }
-"""Peak activations of one float32 call, a pixel, measured by architecture."""
+"""Peak float32 activations, a pixel of the result (`scripts/measure_memory.py`)."""
 OTHER_BYTES_PER_PIXEL = 1600
 """The host's own allowance for a network it does not know, rounded up."""
 
@@ -72,22 +74,16 @@ def from_descriptor(descriptor, name: str) -> PosteriorMean:
             "a posterior mean of photographs needs a network from 3 to 3."
         )
     requirements = descriptor.size_requirements
-    architecture = descriptor.architecture.id
+    architecture, scale = descriptor.architecture.id, descriptor.scale
     measured = BYTES_PER_PIXEL.get(architecture, lambda network: OTHER_BYTES_PER_PIXEL)
-    bytes_per_pixel = measured(descriptor.model)
-
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        area = height * width * descriptor.scale**2
-        return batch * area * bytes_per_pixel * dtype.itemsize // 4
-
     return PosteriorMean(
         name=f"{name} ({architecture})",
         network=_with_masks_alike(descriptor.model).eval().requires_grad_(False),
         predict=descriptor,
-        memory=memory,
+        memory=most_of(Phase(follows=measured(descriptor.model) * scale**2, kept=20 * scale)),
         multiple=requirements.multiple_of,
         minimum=max(requirements.minimum, 1),
-        scale=descriptor.scale,
+        scale=scale,
         dtypes=_precisions(descriptor),
         cast_whole=True,
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill, fingerprint
-from ..contracts import Autoencoder, Domain
+from ..contracts import Autoencoder, Domain, Phase, most_of
 from ..networks.taesd import TAESD
 
 LAYOUTS = (
@@ -34,10 +34,6 @@ COLOURS = (
 )  # fmt: skip
 """Raw latents of SD3 and a constant 1, mapped linearly, are colours in [-1, 1] (as published for
 previews)."""
-ENCODER_BYTES = 20
-"""Peak float32 activations of encoding, a pixel and channel (profiled)."""
-DECODER_BYTES = 20
-"""The same of decoding, a pixel of the picture."""
 
 
 class Shape(NamedTuple):
@@ -132,7 +128,7 @@ def build(
     halves = {"encoder.": encoder, "decoder.": decoder}
     state = {half + name: tensor for half, part in halves.items() for name, tensor in part.items()}
     fill(network, state, checkpoint.name)
-    domain = domain_of(checkpoint, shape, encoder)
+    domain, area = domain_of(checkpoint, shape, encoder), shape.factor**2
 
     def encoded(pictures: Tensor) -> tuple[Tensor, None]:
         return domain.to_wire(network.encoder(pictures)), None
@@ -140,18 +136,13 @@ def build(
     def decoded(latents: Tensor) -> Tensor:
         return network.decoder(domain.to_network(latents))
 
-    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        return batch * height * width * shape.width * ENCODER_BYTES * dtype.itemsize // 4
-
-    def decoder_memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
-        pixels = batch * height * width * shape.factor**2
-        return pixels * shape.width * DECODER_BYTES * dtype.itemsize // 4
-
     return Autoencoder(
         name=f"{checkpoint.name} ({family})",
         network=network.eval().requires_grad_(False),
-        memory=memory,
-        decoder_memory=decoder_memory,
+        memory=most_of(Phase(follows=11.7 * shape.width, kept=20, fixed=6e5)),
+        decoder_memory=most_of(
+            Phase(follows=11.9 * shape.width * area, kept=9.4 * area, fixed=6e5)
+        ),
         domain=domain,
         multiple=multiple * shape.factor,
         dtypes=(torch.float32, torch.bfloat16, torch.float16),

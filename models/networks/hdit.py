@@ -13,12 +13,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .neighborhood import neighborhood_attention
+from .neighborhood import neighborhood_attention, piece_bytes
 
 EPSILON = 1e-6
-BAND_BYTES = 8 * 2**20
-"""Of the widest tensor that a layer holds at a time on a CPU. Larger ones leave the caches, and an
-allocator hands out memory of that size anew at every call: a quarter slower in float32."""
 
 
 @dataclass(frozen=True)
@@ -208,11 +205,10 @@ def cosine_scale(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def bands(x: Tensor, widest: int) -> Iterator[slice]:
-    """Rows of x [B, H, W, C], as many at a time as keep a tensor of `widest` channels small."""
-    height = x.shape[1]
+    """Rows of x [B, H, W, C], as many at a time as a tensor of `widest` channels may have."""
     row_bytes = widest * x.element_size() * x[:, 0, :, 0].numel()
-    rows = max(1, BAND_BYTES // row_bytes) if x.device.type == "cpu" else height
-    for first in range(0, height, rows):
+    rows = max(1, piece_bytes(x.device) // row_bytes)
+    for first in range(0, x.shape[1], rows):
         yield slice(first, first + rows)
 
 
@@ -243,7 +239,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(level.width, level.width, bias=False)
 
     def forward(self, x: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
-        """x [B, H, W, width], positions [H, W, 2] -> [B, H, W, width], to be projected."""
+        """x [B, H, W, width], positions [H, W, 2] -> as x."""
         q, k, v = (x.new_empty(*x.shape[:3], self.heads, x.shape[3] // self.heads) for _ in "qkv")
         scale = self.norm(condition)
         for rows in bands(x, self.qkv_proj.out_features):
@@ -254,7 +250,8 @@ class SelfAttention(nn.Module):
             q[:, rows] = rotate(cosine_scale(query, self.scale), angles)
             k[:, rows] = rotate(cosine_scale(key, self.scale), angles)
             v[:, rows] = value
-        return rearrange(attend(q, k, v, self.kernel_size), "b h w heads d -> b h w (heads d)")
+        attended = attend(q, k, v, self.kernel_size)
+        return self.out_proj(rearrange(attended, "b h w heads d -> b h w (heads d)")).add_(x)
 
 
 class FeedForward(nn.Module):
@@ -266,9 +263,13 @@ class FeedForward(nn.Module):
         self.up_proj = GEGLU(level.width, level.d_ff)
         self.down_proj = nn.Linear(level.d_ff, level.width, bias=False)
 
-    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
-        """x [B, H, W, width], scale as the norm makes it of the condition."""
-        return self.down_proj(self.up_proj(rms_normalise(x, scale)))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x [B, H, W, width] -> as x."""
+        out, scale = torch.empty_like(x), self.norm(condition)
+        for rows in bands(x, self.up_proj.out_features):
+            normed = rms_normalise(x[:, rows], scale)
+            out[:, rows] = x[:, rows] + self.down_proj(self.up_proj(normed))
+        return out
 
 
 class Layer(nn.Module):
@@ -280,14 +281,7 @@ class Layer(nn.Module):
         self.ff = FeedForward(level, condition_width)
 
     def forward(self, x: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
-        attended = self.self_attn(x, positions, condition)
-        out, scale = torch.empty_like(x), self.ff.norm(condition)
-        for rows in bands(x, self.ff.up_proj.out_features):
-            # Flat, since a product with some rows of a larger tensor copies the weights.
-            seen = self.self_attn.out_proj(attended[:, rows].flatten(0, 2)).view_as(x[:, rows])
-            seen += x[:, rows]
-            out[:, rows] = seen + self.ff(seen, scale)
-        return out
+        return self.ff(self.self_attn(x, positions, condition), condition)
 
 
 class Fold(nn.Module):
