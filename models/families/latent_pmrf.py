@@ -117,12 +117,14 @@ def load_autoencoder(checkpoint: Checkpoint) -> Autoencoder:
     def decoded(latents: Tensor) -> Tensor:
         return network.decode(latents) / 2 + 0.5
 
-    follows = 19.9 * shape.widths[0]  # a pixel, on either way
+    finest = shape.widths[0]
     return Autoencoder(
         name=f"{checkpoint.name} (Sim-VAE)",
         network=network.eval().requires_grad_(False),
-        memory=most_of(Phase(follows=follows, kept=24)),
-        decoder_memory=most_of(Phase(follows=follows * area, kept=14 * area)),
+        memory=most_of(Phase(follows=13.4 * finest, kept=24, fixed=1.4e5 * finest)),
+        decoder_memory=most_of(
+            Phase(follows=15.9 * finest * area, kept=14 * area, fixed=7e4 * finest)
+        ),
         domain=_domain(checkpoint, shape.channels, network.factor, fingerprint(encoder)),
         multiple=FLOW_MULTIPLE * network.factor,
         dtypes=(torch.float32, torch.bfloat16),

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill
 from ..contracts import Flow, Memory, Phase, PosteriorMean, most_of
 from ..networks.hdit import HDiT, Level, Mapping, make_exact
-from ..networks.neighborhood import piece_bytes
+from ..networks.pieces import piece_bytes
 from . import restorer
 
 FLOW_PREFIXES = ("model.", "")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, StateDict, WeightsError, fill, fingerprint
-from ..contracts import Autoencoder, Domain, Phase, most_of
-from ..networks.taesd import TAESD
+from ..contracts import Autoencoder, Domain
+from ..networks.pieces import band_rows
+from ..networks.taesd import FINEST_REACH, TAESD
 
 LAYOUTS = (
     # The encoder's prefix, the decoder's, and how much higher the decoder's numbers are: the
@@ -34,6 +35,12 @@ COLOURS = (
 )  # fmt: skip
 """Raw latents of SD3 and a constant 1, mapped linearly, are colours in [-1, 1] (as published for
 previews)."""
+
+
+FINEST_TENSORS = 3.3
+"""As large as a band of the finest level, that coding holds at once (scripts/measure_memory.py)."""
+PIXEL = 20
+"""Bytes of a pixel itself, in float32 and in the network's precision."""
 
 
 class Shape(NamedTuple):
@@ -128,7 +135,7 @@ def build(
     halves = {"encoder.": encoder, "decoder.": decoder}
     state = {half + name: tensor for half, part in halves.items() for name, tensor in part.items()}
     fill(network, state, checkpoint.name)
-    domain, area = domain_of(checkpoint, shape, encoder), shape.factor**2
+    domain = domain_of(checkpoint, shape, encoder)
 
     def encoded(pictures: Tensor) -> tuple[Tensor, None]:
         return domain.to_wire(network.encoder(pictures)), None
@@ -136,13 +143,23 @@ def build(
     def decoded(latents: Tensor) -> Tensor:
         return network.decoder(domain.to_network(latents))
 
+    def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
+        row_bytes = batch * width * shape.width * dtype.itemsize
+        device = next(network.parameters()).device
+        rows = band_rows(height, row_bytes, device, FINEST_REACH, down=2)
+        whole = rows >= height
+        held = FINEST_TENSORS * (height if whole else rows + 2 * FINEST_REACH)
+        coarser = 0 if whole else height / 4
+        return int((held + coarser) * row_bytes) + PIXEL * batch * height * width
+
+    def decoder_memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
+        return memory(height * shape.factor, width * shape.factor, batch, dtype)
+
     return Autoencoder(
         name=f"{checkpoint.name} ({family})",
         network=network.eval().requires_grad_(False),
-        memory=most_of(Phase(follows=11.7 * shape.width, kept=20, fixed=6e5)),
-        decoder_memory=most_of(
-            Phase(follows=11.9 * shape.width * area, kept=9.4 * area, fixed=6e5)
-        ),
+        memory=memory,
+        decoder_memory=decoder_memory,
         domain=domain,
         multiple=multiple * shape.factor,
         dtypes=(torch.float32, torch.bfloat16, torch.float16),

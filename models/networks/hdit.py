@@ -5,7 +5,7 @@ Module and parameter names are those of the published checkpoints, in their orde
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .neighborhood import neighborhood_attention, piece_bytes
+from .neighborhood import neighborhood_attention
+from .pieces import bands
 
 EPSILON = 1e-6
 
@@ -202,14 +203,6 @@ def cosine_scale(x: Tensor, scale: Tensor) -> Tensor:
     square = sum_of_squares(x)
     factor = scale.to(square.dtype).sqrt()[:, None] * torch.rsqrt(square + EPSILON)
     return x * factor.to(x.dtype)
-
-
-def bands(x: Tensor, widest: int) -> Iterator[slice]:
-    """Rows of x [B, H, W, C], as many at a time as a tensor of `widest` channels may have."""
-    row_bytes = widest * x.element_size() * x[:, 0, :, 0].numel()
-    rows = max(1, piece_bytes(x.device) // row_bytes)
-    for first in range(0, x.shape[1], rows):
-        yield slice(first, first + rows)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kernel_size: int | None) -> Tensor:

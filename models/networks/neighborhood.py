@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .pieces import piece_bytes
+
 TILE = 8
 
 
@@ -24,15 +26,6 @@ class _Axis(NamedTuple):
     queries: Tensor  # [tiles, TILE] positions; the last tile repeats the last one
     keys: Tensor  # [tiles, halo] positions
     near: Tensor  # [tiles, TILE, halo] whether the key lies in the query's window
-
-
-def piece_bytes(device: torch.device) -> int:
-    """How large the tensors may be that a layer computes piece by piece.
-
-    A GPU has to be kept busy. On a CPU larger ones leave the caches, and the allocator hands out
-    memory of that size anew at every call: whole layers take a quarter longer in float32.
-    """
-    return 6 * 2**20 if device.type == "cpu" else 64 * 2**20
 
 
 def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor:

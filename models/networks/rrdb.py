@@ -64,4 +64,5 @@ class RRDBNet(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, channels, h, w] -> the same."""
+        z = z.contiguous(memory_format=torch.channels_last)  # else what is joined is not, either
         return z + self.lrm(z)

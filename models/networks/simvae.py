@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .flow_unet import count_children
+from .pieces import convolved
 
 EPSILON = 1e-6
 GROUPS = 32
@@ -81,8 +82,15 @@ class ResidualBlock(nn.Module):
         self.norm_first = position == "pre_norm"
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.norm_first:
-            return self._convolved(self.norm(x)).add_(x)
+        if isinstance(self.norm, nn.GroupNorm):  # of the whole picture
+            return self._normed_first(x) if self.norm_first else self._normed_last(x)
+        block = self._normed_first if self.norm_first else self._normed_last
+        return convolved(block, x, reach=2, widest=x.shape[1])
+
+    def _normed_first(self, x: Tensor) -> Tensor:
+        return self._convolved(self.norm(x)).add_(x)
+
+    def _normed_last(self, x: Tensor) -> Tensor:
         return self.norm(self._convolved(x).add_(x))
 
     def _convolved(self, x: Tensor) -> Tensor:

@@ -8,10 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .pieces import convolved
+
 LIMIT = 3.0
 """Latents are squashed into (-3, 3) before they are decoded."""
 BLOCKS = 3
 """Residual blocks a stage."""
+FINEST_REACH = 6
+"""Rows of pixels on either side that the finest level depends on, as few as are even."""
+BLOCK_REACH = 3
+"""Rows on either side that a block's result depends on: one for each of its convolutions."""
 
 
 class Block(nn.Module):
@@ -29,6 +35,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] -> the same."""
+        return convolved(self._added, x, reach=BLOCK_REACH, widest=x.shape[1])
+
+    def _added(self, x: Tensor) -> Tensor:
         return F.relu_(self.conv(x).add_(x))
 
 
@@ -46,7 +55,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] -> [B, channels, H / 2^stages, W / 2^stages], rounded up."""
-        return self.layers(x)
+        finest, coarser = self.layers[:3], self.layers[3:]
+        width, down = finest[0].out_channels, finest[2].stride[0]
+        return coarser(convolved(finest, x, reach=FINEST_REACH, widest=width, down=down))
 
 
 class Decoder(nn.Module):
@@ -66,7 +77,9 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, channels, h, w] -> [B, 3, h * 2^stages, w * 2^stages] about [0, 1]."""
-        return self.layers(torch.tanh(z / LIMIT) * LIMIT)
+        coarser, finest = self.layers[:-4], self.layers[-4:]
+        x = coarser(torch.tanh(z / LIMIT) * LIMIT)
+        return convolved(finest, x, reach=FINEST_REACH // 2, widest=4 * x.shape[1], up=2)
 
 
 class TAESD(nn.Module):
