@@ -132,7 +132,7 @@ def load_mean(checkpoint: Checkpoint) -> PosteriorMean:
         name=f"{checkpoint.name} (ELIR)",
         network=network.eval().requires_grad_(False),
         predict=network,
-        memory=most_of(Phase(follows=5.9 * widest, kept=1.9 * widest, fixed=1.4e6)),
+        memory=most_of(Phase(follows=8.4 * widest, kept=0.1 * widest), Phase(fixed=3.1e6)),
         domain=_domain(checkpoint),
         dtypes=(torch.bfloat16, torch.float16, torch.float32),
     )
