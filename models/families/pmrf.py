@@ -179,13 +179,15 @@ def _minimum(network: HDiT) -> int:
 
 
 def _memory(network: HDiT) -> Memory:
-    """What a layer of the finest level holds; in small pictures, what coarser ones compute on."""
+    """What a layer of the finest level holds, in bands or, where a band would be larger, whole."""
     channels = network.patch_in.proj.out_features / network.patch_in.factor**2
 
     def memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
         piece = piece_bytes(next(network.parameters()).device)
         finest = Phase(follows=28.6 * channels, kept=1.4 * channels, fixed=2 * piece)
-        return most_of(finest, Phase(fixed=6 * piece))(height, width, batch, dtype)
+        coarser = Phase(fixed=6 * piece)
+        ways = most_of(Phase(follows=72 * channels)), most_of(finest, coarser)
+        return min(way(height, width, batch, dtype) for way in ways)
 
     return memory
 
