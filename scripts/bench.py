@@ -173,6 +173,10 @@ def through_folders(bench: Bench, runner: Runner) -> Iterator[bench_folder.Folde
 
 def main(arguments: list[str] | None = None) -> None:
     asked = bench_options.declare(argparse.ArgumentParser).parse_args(arguments)
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("bench: PyTorch finds no CUDA device here; leave out --device cuda")
+    if asked.json not in (None, "-") and not Path(asked.json).resolve().parent.is_dir():
+        sys.exit(f"bench: there is no folder for {asked.json}; choose another --json")
     with contextlib.redirect_stdout(sys.stderr if asked.json == "-" else sys.stdout):
         found = report(asked)
     text = json.dumps(found, indent=1, allow_nan=False)

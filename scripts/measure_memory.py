@@ -1,6 +1,6 @@
 """The memory that parts ask for, beside what calls of them hold.
 
-python scripts/measure_memory.py [--parts NAME ...] [--side 256 512 ...] with the environment's
+python scripts/measure_memory.py [--families NAME ...] [--sides 256 512 ...] with the environment's
 Python (`run.py` makes it). Random weights of the published shapes, on the CPU, by torch's profiler:
 what a call holds at most beyond the weights and its input.
 """
@@ -33,6 +33,7 @@ from torch import Tensor
 FACTOR = 8
 """Pixels a latent's side, of all families whose parts work on latents."""
 SIDES = (256, 384, 512, 1024)
+THREADS = 2
 
 Shape = tuple[int, ...]
 
@@ -54,8 +55,13 @@ class Case:
         self.part.cast(dtype)
         side //= self.factor
         x = torch.rand(batch, self.channels, side, side)
-        with torch.inference_mode():
-            held = peak_bytes(lambda: self.call(x))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(THREADS)  # each has memory of its own
+        try:
+            with torch.inference_mode():
+                held = peak_bytes(lambda: self.call(x))
+        finally:
+            torch.set_num_threads(threads)
         return held, self.memory(side, side, batch, dtype)
 
 
@@ -168,7 +174,7 @@ def main() -> None:
     for family in asked.families:
         torch.manual_seed(0)
         for case in FAMILIES[family]():
-            for dtype in set(case.part.dtypes) - {torch.float16}:
+            for dtype in (d for d in case.part.dtypes if d != torch.float16):
                 for side, batch in [*((side, 1) for side in asked.sides), (min(asked.sides), 4)]:
                     held, asked_for = case.measured(side, batch, dtype)
                     print(f"{case.name}, {str(dtype)[6:]}, {batch} of {side} px: "

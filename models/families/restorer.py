@@ -18,7 +18,9 @@ BYTES_PER_PIXEL: dict[str, Callable[[nn.Module], int]] = {
     "Compact": lambda network: 7 * network.num_feat // network.upscale**2,
     "ESRGAN": lambda network: 8 * network.model[0].out_channels,
     "NAFNet": lambda network: 31 * network.intro.out_channels,
-    "SwinIR": lambda network: 196 * network.embed_dim // network.upscale**2,
+    "SwinIR": lambda network: max(
+        (3460 + 38 * network.embed_dim) // network.upscale**2, 552 if network.upscale > 1 else 0
+    ),
 }
 """Peak float32 activations, a pixel of the result (`scripts/measure_memory.py`)."""
 OTHER_BYTES_PER_PIXEL = 1600

@@ -35,11 +35,9 @@ COLOURS = (
 )  # fmt: skip
 """Raw latents of SD3 and a constant 1, mapped linearly, are colours in [-1, 1] (as published for
 previews)."""
-
-
 FINEST_TENSORS = 3.3
 """As large as a band of the finest level, that coding holds at once (scripts/measure_memory.py)."""
-PIXEL = 20
+PIXEL_BYTES = 20
 """Bytes of a pixel itself, in float32 and in the network's precision."""
 
 
@@ -147,10 +145,15 @@ def build(
         row_bytes = batch * width * shape.width * dtype.itemsize
         device = next(network.parameters()).device
         rows = band_rows(height, row_bytes, device, FINEST_REACH, down=2)
-        whole = rows >= height
-        held = FINEST_TENSORS * (height if whole else rows + 2 * FINEST_REACH)
-        coarser = 0 if whole else height / 4
-        return int((held + coarser) * row_bytes) + PIXEL * batch * height * width
+        if rows >= height:
+            held = FINEST_TENSORS * height
+        else:
+            quarter = height / 4  # a tensor of the next level
+            reach = FINEST_REACH // 2
+            next_rows = band_rows(height // 2, row_bytes // 2, device, reach) + 2 * reach
+            finest = FINEST_TENSORS * (rows + 2 * FINEST_REACH) + quarter
+            held = max(finest, 2 * quarter + 3 * next_rows / 2)
+        return int(held * row_bytes) + PIXEL_BYTES * batch * height * width
 
     def decoder_memory(height: int, width: int, batch: int, dtype: torch.dtype) -> int:
         return memory(height * shape.factor, width * shape.factor, batch, dtype)

@@ -22,7 +22,7 @@ def piece_bytes(device: torch.device) -> int:
 def bands(x: Tensor, widest: int) -> Iterator[slice]:
     """Rows of x [B, H, W, C], as many at a time as a tensor of `widest` channels may have."""
     row_bytes = widest * x.element_size() * x[:, 0, :, 0].numel()
-    rows = max(1, piece_bytes(x.device) // row_bytes)
+    rows = max(1, piece_bytes(x.device) // max(row_bytes, 1))
     for first in range(0, x.shape[1], rows):
         yield slice(first, first + rows)
 
@@ -35,7 +35,7 @@ def band_rows(height: int, row_bytes: int, device: torch.device, reach: int, dow
         row_bytes: that the widest tensor of a row has.
         reach, down: as of `convolved`.
     """
-    count = height // max(ROWS_A_REACH * reach, piece_bytes(device) // row_bytes)
+    count = height // max(ROWS_A_REACH * reach, piece_bytes(device) // max(row_bytes, 1))
     return -(-height // max(count, 1) // down) * down
 
 

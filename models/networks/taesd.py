@@ -57,7 +57,10 @@ class Encoder(nn.Module):
         """[B, 3, H, W] in [0, 1] -> [B, channels, H / 2^stages, W / 2^stages], rounded up."""
         finest, coarser = self.layers[:3], self.layers[3:]
         width, down = finest[0].out_channels, finest[2].stride[0]
-        return coarser(convolved(finest, x, reach=FINEST_REACH, widest=width, down=down))
+        x = convolved(finest, x, reach=FINEST_REACH, widest=width, down=down)
+        for layer in coarser:  # called as one, they would hold their input to the end
+            x = layer(x)
+        return x
 
 
 class Decoder(nn.Module):
