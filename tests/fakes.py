@@ -11,6 +11,7 @@ from restoreflow.models.networks.simvae import SimVAE, SimVAEShape
 from restoreflow.models.networks.taesd import TAESD
 from safetensors.torch import save_file
 from spandrel.architectures.SwinIR import SwinIR
+from torch import nn
 
 MAPPING = Mapping(width=24, depth=2, d_ff=72)
 
@@ -32,13 +33,18 @@ def tiny_flow(in_channels=3, patch=4, levels=2) -> HDiT:
     return network.eval()
 
 
+def as_loaded(network: nn.Module) -> nn.Module:
+    """The network as a loaded one lies in memory, so that both give the same to the bit."""
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
 def tiny_simvae(shape: SimVAEShape | None = None, **kinds) -> SimVAE:
     """A random Sim-VAE, by default of factor 8 and 4 channels; every norm does something."""
     network = SimVAE(shape or SimVAEShape((8, 12, 16, 16), 1, 1, 4), **kinds)
     for name, parameter in network.named_parameters():
         if ".norm." in name:
             torch.nn.init.normal_(parameter, 1.0, 0.2)
-    return network.eval().requires_grad_(False)
+    return as_loaded(network)
 
 
 def tiny_looformer(windows=(3, None), time=True, channels=4, **options) -> LooUFormer:
@@ -49,7 +55,7 @@ def tiny_looformer(windows=(3, None), time=True, channels=4, **options) -> LooUF
     for name, parameter in network.named_parameters():
         if not name.endswith(("scale", "fac")):
             torch.nn.init.normal_(parameter, std=0.2)
-    return network.eval().requires_grad_(False)
+    return as_loaded(network)
 
 
 LOOFORMERS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import LOOFORMERS, save, tiny_flow, tiny_looformer, tiny_simvae
+from fakes import LOOFORMERS, as_loaded, save, tiny_flow, tiny_looformer, tiny_simvae
 from restoreflow.models import registry
 from restoreflow.models.checkpoint import WeightsError, fingerprint
 from restoreflow.models.networks.hdit import Level, Mapping
@@ -67,9 +67,9 @@ def test_the_diffusers_folder(tmp_path, shuffles, norm, position):
     pictures = torch.linspace(0, 1, 3 * 16 * 24).reshape(1, 3, 16, 24)
     mean, std = network.encode(2 * pictures - 1)
     ours = part.encode(pictures)
-    assert torch.allclose(ours[0], mean, atol=1e-5)
-    assert torch.allclose(ours[1], std, atol=1e-5)
-    assert torch.allclose(part.decode(mean), network.decode(mean) / 2 + 0.5, atol=1e-5)
+    assert torch.equal(ours[0], mean)
+    assert torch.equal(ours[1], std)
+    assert torch.equal(part.decode(mean), network.decode(mean) / 2 + 0.5)
     assert (part.factor, part.multiple, part.domain.name) == (4, 16, "Sim-VAE c6 f4")
 
 
@@ -133,7 +133,7 @@ def test_the_settings_of_a_folder_scale_latents_for_flows_and_leave_the_wire(tmp
     config = {"scaling_factor": 0.45, "shift_factor": 0.08}
     part = autoencoder(folder(tmp_path, {"": network.state_dict()}, **config))
     pictures = torch.rand(1, 3, 32, 32)
-    assert torch.allclose(part.encode(pictures)[0], network.encode(2 * pictures - 1)[0], atol=1e-5)
+    assert torch.equal(part.encode(pictures)[0], network.encode(2 * pictures - 1)[0])
     assert (part.domain.scale, part.domain.shift) == (0.45, 0.08)
     assert part.name == f"{tmp_path.name}/{FILE} (Sim-VAE)"
 
@@ -154,7 +154,7 @@ def test_every_published_option(tmp_path, kinds):
     network = tiny_looformer(**kinds)
     flow = published_flow(tmp_path, network, **flow_config(**kinds))
     x, t = torch.randn(2, 4, 16, 24), torch.tensor([0.1, 0.8])
-    assert torch.allclose(flow.predict(x, t, t), -network(x, 1 - t), atol=1e-5)
+    assert torch.equal(flow.predict(x, t, t), -network(x, 1 - t))
     assert (flow.multiple, flow.domain.channels) == (network.multiple, 4)
     assert flow.minimum % flow.multiple == 0
     smallest = torch.randn(1, 4, flow.minimum, flow.minimum)
@@ -173,7 +173,7 @@ def test_a_bare_file_has_windows_on_all_levels_but_the_last(tmp_path):
         save(tmp_path / "flow.pth.safetensors", {"": network.state_dict()}), "flow"
     )
     x, t = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
-    assert torch.allclose(flow.predict(x, t, t), -network(x, 1 - t), atol=1e-5)
+    assert torch.equal(flow.predict(x, t, t), -network(x, 1 - t))
 
 
 def test_guessed_windows_are_told(tmp_path, caplog):
@@ -188,10 +188,10 @@ def test_guessed_windows_are_told(tmp_path, caplog):
 def test_a_mapping_of_no_layers(tmp_path):
     mapping = Mapping(width=24, depth=0, d_ff=0)
     levels = [Level(16, 1, 2, 32, 3), Level(32, 1, 4, 64, None)]
-    network = LooUFormer(levels, mapping, 4, Options()).requires_grad_(False)
+    network = as_loaded(LooUFormer(levels, mapping, 4, Options()))
     flow = published_flow(tmp_path, network)
     x, t = torch.randn(1, 4, 8, 8), torch.tensor([0.5])
-    assert torch.allclose(flow.predict(x, t, t), -network(x, 1 - t), atol=1e-5)
+    assert torch.equal(flow.predict(x, t, t), -network(x, 1 - t))
 
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
@@ -338,6 +338,4 @@ def test_settings_beside_a_file_of_another_name_are_not_its_own(tmp_path):
     other = path.rename(tmp_path / "other.safetensors")
     pictures, network = torch.rand(1, 3, 16, 16), tiny_simvae()
     network.load_state_dict(load_file(other))
-    assert torch.allclose(
-        autoencoder(other).encode(pictures)[0], network.encode(2 * pictures - 1)[0], atol=1e-5
-    )
+    assert torch.equal(autoencoder(other).encode(pictures)[0], network.encode(2 * pictures - 1)[0])

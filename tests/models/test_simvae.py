@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fakes import tiny_simvae
+from fakes import as_loaded, tiny_simvae
 from restoreflow.models.networks.simvae import SimVAE, SimVAEShape
 
 SHAPES = [
@@ -20,7 +20,7 @@ def shapes(network: SimVAE) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_weights_tell_the_shape(shape):
     network = tiny_simvae(shape)
-    again = SimVAE(SimVAEShape.of(shapes(network)))
+    again = as_loaded(SimVAE(SimVAEShape.of(shapes(network))))
     again.load_state_dict(network.state_dict())
     x = torch.rand(1, 3, 16, 24) * 2 - 1
     mean, std = network.encode(x)

@@ -159,7 +159,8 @@ def test_what_a_flow_map_promises(flow):
     assert (flow.times, flow.origin, flow.condition) == ("two-time", "noise", "none")
     assert (flow.noise_std, flow.source_mean, flow.steps) == (0.5, 0.5, 50)
     assert (flow.native_size, flow.multiple) == (16, 4)
-    assert flow.memory(64, 64, 2, torch.float32) > flow.memory(64, 64, 1, torch.float32) > 0
+    one, two, three = (flow.memory(64, 64, batch, torch.float32) for batch in (1, 2, 3))
+    assert three - two == two - one > 0
 
 
 def test_at_equal_times_it_is_the_velocity(flow, golden):

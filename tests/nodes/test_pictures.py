@@ -136,12 +136,12 @@ def test_a_photo_of_20_megapixels_on_little_memory(nodes, little_memory):
     from spandrel.architectures.Compact import Compact
 
     network = ModelLoader().load_from_state_dict(
-        Compact(num_feat=8, num_conv=1, upscale=1).state_dict()
+        Compact(num_feat=48, num_conv=1, upscale=1).state_dict()
     )
     image = torch.rand(1, 3648, 5472, 3)
     result = nodes.restore.PosteriorMean.execute(network, image).args[0]
     assert result.shape == image.shape
-    assert len(little_memory) > 10  # tiles
+    assert len(little_memory) > 50  # tiles
     assert max(little_memory) < 1.2e9  # padded picture, canvas, its weights and one tile
 
 
