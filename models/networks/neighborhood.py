@@ -56,10 +56,14 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) ->
     strip = max(1, piece_bytes(q.device) // bytes_per_row)
     for first in range(0, len(rows.queries), strip):
         band = _Axis(*(part[first : first + strip] for part in rows))
+        queries, keys = (
+            down[:, None, :, None] * width + across[None, :, None, :]
+            for down, across in ((band.queries, columns.queries), (band.keys, columns.keys))
+        )
         tiles = F.scaled_dot_product_attention(
-            _gather(q, band.queries, columns.queries),
-            _gather(k, band.keys, columns.keys),
-            _gather(v, band.keys, columns.keys),
+            _gather(q, queries),
+            _gather(k, keys),
+            _gather(v, keys),
             attn_mask=_meet(band, columns),
             scale=1.0,
         )
@@ -74,9 +78,11 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) ->
     return out
 
 
-def _gather(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """[B, H, W, heads, d] -> [tiles, B * heads, positions, d], tiles row-major."""
-    tokens = rows[:, None, :, None] * x.shape[2] + columns[None, :, None, :]
+def _gather(x: Tensor, tokens: Tensor) -> Tensor:
+    """Tokens of x [B, H, W, heads, d], tiles row-major: [tiles, B * heads, positions, d].
+
+    tokens [tiles down, tiles across, rows, columns] are y * W + x.
+    """
     taken = x.flatten(1, 2).index_select(1, tokens.flatten())
     shape = dict(zip("nmij", tokens.shape, strict=True))
     return rearrange(taken, "b (n m i j) heads d -> (n m) (b heads) (i j) d", **shape)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-LAYOUT = torch.channels_last
 ROWS_A_REACH = 24
 """Rows of a band, at least, for each row beyond its edges that it computes again."""
 
@@ -66,7 +65,8 @@ def convolved(
         band = function(x[:, :, first : top + rows + reach])
         if out is None:
             shape = (*band.shape[:2], -(-height * up // down), band.shape[3])
-            out = torch.empty(shape, dtype=band.dtype, device=band.device, memory_format=LAYOUT)
+            like = {"dtype": band.dtype, "device": band.device}
+            out = torch.empty(shape, memory_format=torch.channels_last, **like)
         own = out[:, :, top * up // down : (top + rows) * up // down]
         start = (top - first) * up // down
         own.copy_(band[:, :, start : start + own.shape[2]])

@@ -82,9 +82,9 @@ class ResidualBlock(nn.Module):
         self.norm_first = position == "pre_norm"
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.norm, nn.GroupNorm):  # of the whole picture
-            return self._normed_first(x) if self.norm_first else self._normed_last(x)
         block = self._normed_first if self.norm_first else self._normed_last
+        if isinstance(self.norm, nn.GroupNorm):  # of the whole picture
+            return block(x)
         return convolved(block, x, reach=2, widest=x.shape[1])
 
     def _normed_first(self, x: Tensor) -> Tensor:
